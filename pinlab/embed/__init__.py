@@ -1,0 +1,1 @@
+"""The embedding table, item vectors, search and the two maps."""

@@ -1,0 +1,1 @@
+"""Query in, Answer out, for any variant."""

@@ -1,0 +1,103 @@
+"""The records that every room shares. A leaf: imports numpy only.
+
+Words are those of DESIGN.md section 2: a *pin* is an image with its metadata, a *board* a named
+collection of pins, a *save* one (board, pin) edge, a *hit* a recommended pin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+class PinLabError(Exception):
+    """Bad input or a missing artefact. The message says what is wrong, where, and what to do.
+
+    The command line prints it as one line and exits with 2; the app shows it beside the field.
+    """
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One picture with what people wrote about it. Its picture is read through `Catalog.image_bytes`."""
+
+    id: str
+    title: str
+    description: str
+    source: str
+    author: str
+    license: str
+
+    @property
+    def text(self) -> str:
+        """The metadata any model may see: title and description, never keywords, folder or creator."""
+        return ". ".join(part for part in (self.title, self.description) if part)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A named collection of pins that people made. `kind` is keyword, folder or creator."""
+
+    id: str
+    title: str
+    kind: str
+    pins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a variant is asked. At least one of pins, images and text must be given.
+
+    Args:
+        pins: ids of catalog pins shown to the model (up to 10 for a board).
+        images: uploaded pictures, each uint8 (H, W, 3) RGB as `catalog.images.read_image` returns.
+        text: a board title or a wish in words; empty for none.
+        board: id of the board the pins come from, if any. Decides which pins are no candidates
+            (the board's train and validation pins) and which hits are marked held-out.
+    """
+
+    pins: tuple[str, ...] = ()
+    images: tuple[np.ndarray, ...] = ()
+    text: str = ""
+    board: str | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A recommended pin. `rank` starts at 1; `held_out` is None when the query has no board."""
+
+    pin: str
+    title: str
+    score: float
+    rank: int
+    held_out: bool | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one answer cost. Milliseconds are measured, GFLOPs and tokens counted.
+
+    Args:
+        latency_ms: wall-clock of the whole answer.
+        gflops: floating point operations of the models (closed form, checked against a counter), in 1e9.
+        tokens: positions that went through the text stack.
+        images_encoded: pictures that went through a vision tower.
+        stages: name -> milliseconds, for decode, vision, projector, text_stack and search.
+        stage_gflops: name -> GFLOPs, for vision, projector and text_stack.
+    """
+
+    latency_ms: float
+    gflops: float
+    tokens: int
+    images_encoded: int
+    stages: dict[str, float] = field(default_factory=dict)
+    stage_gflops: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hits, best first, and their cost."""
+
+    hits: tuple[Hit, ...]
+    cost: Cost

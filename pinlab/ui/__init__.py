@@ -1,0 +1,1 @@
+"""The Gradio app: one module a page. The only room that imports gradio."""
