@@ -1,0 +1,207 @@
+"""The one door for pictures: every file that people give, and every picture of a catalog, comes in here.
+
+What comes out is always the same thing, a plain uint8 (H, W, 3) RGB array on white, turned upright and without
+any metadata, so that no model has to know about palettes, transparency, EXIF or colour profiles.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from pinlab.records import PinLabError
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 40_000_000
+MAX_ASPECT = 20
+MIN_SIDE = 8
+# Only what browsers and cameras give: Pillow opens some 40 formats, and its security fixes are mostly in the others.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+WHITE = (255, 255, 255)
+_ASK = "save it as PNG or JPEG and try again"
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_OTHER_FORMATS = (
+    (b"%PDF", "a PDF document"),
+    (b"BM", "a BMP picture"),
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an SVG or XML file"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+)
+
+
+def read_image(
+    data: bytes | Path, name: str = "the picture", max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Decode an untrusted picture; its file name and claimed type play no part.
+
+    Args:
+        data: the file's bytes, or its path.
+        name: what messages call the picture.
+        max_bytes: largest file taken. Only builders of trusted sources raise these two.
+        max_pixels: most pixels taken, checked before any are decoded.
+
+    Returns:
+        uint8 (H, W, 3) RGB: first frame, upright, transparency on white, own memory, no metadata.
+
+    Raises:
+        PinLabError: with one sentence on what is wrong with the picture and what to do.
+    """
+    raw = _read_bytes(data, name, max_bytes)
+    try:
+        # Pillow's own limit only warns below 179 megapixels, so the size is checked here before `load`.
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+            _check_size(image.size, name, max_pixels)
+            image.load()
+            rgb = _to_rgb(_upright(image))
+    except PinLabError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PinLabError(f"{name}: more than {_mega(max_pixels)} megapixels; make it smaller and try again") from error
+    except Image.UnidentifiedImageError as error:
+        raise PinLabError(_unknown_format(raw, name)) from error
+    except Exception as error:  # decoders raise a dozen types on hostile bytes; none may reach the app
+        raise PinLabError(f"{name}: damaged or incomplete picture file; {_ASK}") from error
+    return np.array(rgb, dtype=np.uint8)
+
+
+def letterbox(image: np.ndarray, side: int) -> np.ndarray:
+    """Fit a picture inside a white square: the only preprocessing, shared by all models.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        side: pixels of the square's side.
+
+    Returns:
+        uint8 (side, side, 3), aspect kept, centred, antialiased.
+    """
+    picture = _from_array(image)
+    scale = side / max(picture.size)
+    fitted = _resize(picture, scale)
+    square = Image.new("RGB", (side, side), WHITE)
+    square.paste(fitted, ((side - fitted.width) // 2, (side - fitted.height) // 2))
+    return np.array(square)
+
+
+def encode_webp(image: np.ndarray, long_side: int = 192, quality: int = 80) -> bytes:
+    """A thumbnail as WebP without metadata, the same bytes each time.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        long_side: pixels of the longer side; a small picture is enlarged at most twice.
+        quality: WebP quality, 0 to 100.
+    """
+    picture = _from_array(image)
+    scale = min(long_side / max(picture.size), 2.0)
+    out = io.BytesIO()
+    _resize(picture, scale).save(out, "WEBP", quality=quality, method=4)
+    return out.getvalue()
+
+
+def _read_bytes(data: bytes | Path, name: str, max_bytes: int) -> bytes:
+    if isinstance(data, (str, Path)):
+        path = Path(data)
+        try:
+            size = path.stat().st_size
+            raw = path.read_bytes() if size <= max_bytes else b""
+        except OSError as error:
+            raise PinLabError(f"{name}: the file cannot be read ({error.strerror}); check that it exists") from error
+    else:
+        raw, size = bytes(data), len(data)
+    if size > max_bytes:
+        raise PinLabError(
+            f"{name}: the file has {size / 1e6:.0f} MB, more than the {max_bytes / 1e6:.0f} MB taken; make it smaller"
+        )
+    if not raw:
+        raise PinLabError(f"{name}: the file is empty; choose another picture")
+    return raw
+
+
+def _mega(pixels: int) -> str:
+    return f"{pixels / 1e6:.0f}"
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    shown = f"{width} x {height} pixels"
+    if width * height > max_pixels:
+        raise PinLabError(f"{name}: {shown} is more than {_mega(max_pixels)} megapixels; make it smaller and try again")
+    if min(size) < MIN_SIDE:
+        raise PinLabError(f"{name}: {shown} is too small; both sides need at least {MIN_SIDE} pixels")
+    if max(size) > MAX_ASPECT * min(size):
+        raise PinLabError(f"{name}: {shown} is longer than {MAX_ASPECT}:1; crop it and try again")
+
+
+def _unknown_format(raw: bytes, name: str) -> str:
+    taken = "PinLab reads PNG, JPEG, WebP and GIF"
+    if raw[4:8] == b"ftyp" and raw[8:12] in _HEIC_BRANDS:
+        return f"{name}: this is an HEIC photo (the iPhone's format); {taken}, so export it as JPEG and try again"
+    if raw[4:12] in (b"ftypavif", b"ftypavis"):
+        return f"{name}: this is an AVIF picture; {taken}, so {_ASK}"
+    start = raw[:64].lstrip().lower()
+    for magic, what in _OTHER_FORMATS:
+        if start.startswith(magic.lower()):
+            return f"{name}: this is {what}; {taken}, so {_ASK}"
+    return f"{name}: this file is no picture, or is damaged; {taken}, so {_ASK}"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply EXIF orientation; EXIF that cannot be parsed is no reason to refuse the picture."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a hostile EXIF block raises anything from struct.error to ZeroDivisionError
+        return image.copy()
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _deep_to_rgb(image)
+    if image.mode == "CMYK":
+        return _cmyk_to_rgb(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        page = Image.new("RGB", layer.size, WHITE)
+        page.paste(layer, mask=layer.getchannel("A"))
+        return page
+    return image.convert("RGB")
+
+
+def _deep_to_rgb(image: Image.Image) -> Image.Image:
+    """16-bit greys to 8 bits. Pillow's own `convert` clips at 255, which turns nearly everything white."""
+    grey = np.asarray(image).astype(np.float32)
+    top = 65535.0 if image.mode.startswith("I") else max(float(np.nanmax(grey)), 1.0)
+    eight = np.clip(np.nan_to_num(grey) / top * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(eight).convert("RGB")
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """Print colours through the embedded profile; Pillow already undid the inversion of Adobe files on decoding."""
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a broken profile: the plain formula below is still a fair picture
+    return image.convert("RGB")
+
+
+def _from_array(image: np.ndarray) -> Image.Image:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"a picture is uint8 (H, W, 3), not {image.dtype} {image.shape}")
+    return Image.fromarray(np.ascontiguousarray(image))
+
+
+def _resize(picture: Image.Image, scale: float) -> Image.Image:
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    if size == picture.size:
+        return picture
+    # reducing_gap shrinks large pictures by whole factors first: several times faster, no visible difference
+    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
