@@ -154,7 +154,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Apply EXIF orientation; EXIF that cannot be parsed is no reason to refuse the picture."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a hostile EXIF block raises anything from struct.error to ZeroDivisionError
+    except Exception:  # noqa: BLE001 - a hostile EXIF block raises anything from struct.error to ZeroDivisionError
         return image.copy()
 
 
