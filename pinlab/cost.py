@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 GIGA = 1e9
@@ -127,7 +127,7 @@ class VisionShape:
     channels: int
     merge: int
     out_hidden: int
-    deepstack_layers: tuple[int, ...] = field(default=())
+    deepstack_layers: tuple[int, ...] = ()
 
     @classmethod
     def from_config(cls, config: Any) -> VisionShape:
@@ -163,14 +163,13 @@ class VisionShape:
 
 
 # Released shapes: FACTS.md section 4 (transformers configs of the 2B and 32B quoted there; 4B and 8B text as Qwen3).
-_VIT_LARGE = {"depth": 24, "hidden": 1024, "heads": 16, "mlp": 4096, "deepstack_layers": (5, 11, 17)}
-_VIT_SO400M = {"depth": 27, "hidden": 1152, "heads": 16, "mlp": 4304, "deepstack_layers": (8, 16, 24)}
-_PATCHES = {"patch": 16, "temporal": 2, "channels": 3, "merge": 2}
+_LARGE = VisionShape(24, 1024, 16, 4096, 16, 2, 3, 2, 2048, (5, 11, 17))
+_SO400M = VisionShape(27, 1152, 16, 4304, 16, 2, 3, 2, 4096, (8, 16, 24))
 QWEN3_VL: dict[str, tuple[TextShape, VisionShape]] = {
-    "2b": (TextShape(28, 2048, 16, 8, 128, 6144, 151936), VisionShape(**_VIT_LARGE, **_PATCHES, out_hidden=2048)),
-    "4b": (TextShape(36, 2560, 32, 8, 128, 9728, 151936), VisionShape(**_VIT_LARGE, **_PATCHES, out_hidden=2560)),
-    "8b": (TextShape(36, 4096, 32, 8, 128, 12288, 151936), VisionShape(**_VIT_SO400M, **_PATCHES, out_hidden=4096)),
-    "32b": (TextShape(64, 5120, 64, 8, 128, 25600, 151936), VisionShape(**_VIT_SO400M, **_PATCHES, out_hidden=5120)),
+    "2b": (TextShape(28, 2048, 16, 8, 128, 6144, 151936), _LARGE),
+    "4b": (TextShape(36, 2560, 32, 8, 128, 9728, 151936), replace(_LARGE, out_hidden=2560)),
+    "8b": (TextShape(36, 4096, 32, 8, 128, 12288, 151936), _SO400M),
+    "32b": (TextShape(64, 5120, 64, 8, 128, 25600, 151936), replace(_SO400M, out_hidden=5120)),
 }
 
 

@@ -11,9 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 
-def rank(
-    scores: np.ndarray, ids: Sequence[str], exclude: np.ndarray | None = None, k: int | None = None
-) -> np.ndarray:
+def rank(scores: np.ndarray, ids: Sequence[str], exclude: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
     """Rows of the best candidates: highest score first, equal scores in ascending order of pin id.
 
     Args:
@@ -41,12 +39,12 @@ def rank(
         rows = rows[~exclude]
     values = scores[rows].astype(np.float64)
     if np.isnan(values).any():
-        raise ValueError(f"the score of pin {ids[rows[np.isnan(values)][0]]!r} is NaN")
+        raise ValueError(f"the score of pin {ids[int(rows[np.isnan(values)][0])]!r} is NaN")
     if k is not None and k < len(rows):
         # Sort only what can reach the top k: everything at least as good as the k-th best, ties included.
         keep = values >= np.partition(values, len(values) - k)[len(values) - k]
         rows, values = rows[keep], values[keep]
-    order = np.lexsort((np.array([ids[row] for row in rows], dtype=str), -values))
+    order = np.lexsort((np.array([ids[row] for row in rows.tolist()], dtype=str), -values))
     return rows[order[:k]]
 
 

@@ -113,9 +113,7 @@ def test_the_text_count_equals_torchs_counter(modeling, changes, tokens):
     embeds = torch.zeros(1, tokens, config.hidden_size)
     positions = torch.arange(tokens).expand(3, 1, tokens)
     mask = torch.ones(1, tokens, dtype=torch.long)
-    flops = counted(
-        lambda: stack(inputs_embeds=embeds, position_ids=positions, attention_mask=mask, use_cache=False)
-    )
+    flops = counted(lambda: stack(inputs_embeds=embeds, position_ids=positions, attention_mask=mask, use_cache=False))
     assert text_gflops(TextShape.from_config(config), tokens) * 1e9 == pytest.approx(flops, rel=1e-12)
 
 

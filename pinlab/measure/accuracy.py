@@ -1,0 +1,222 @@
+"""Recall on held-out saves, board by board, for any variant (DESIGN.md section 6).
+
+**Candidates** of a board are all pins but its train and validation pins. **Relevant** are its test pins.
+
+**Slices of pins** (strict, cold, source, title in text) rank the same list with the same scores, but count only the
+held-out pins of the slice as relevant and take the board's other held-out pins out of the list first: they belong
+to the board, so they are neither right nor wrong there. **Slices of boards** (kind, size) count the whole board.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pinlab.metrics import rank, recall_at_k, score_query
+from pinlab.records import Answer, PinLabError, Query
+
+if TYPE_CHECKING:
+    from pinlab.catalog.split import Split
+    from pinlab.catalog.store import Catalog
+
+K = 10
+CHUNK = 32  # boards scored per call of `scores`: enough to batch, few enough to show progress
+SIZES = ((0, "up to 9"), (10, "10 to 19"), (20, "20 to 49"), (50, "50 to 99"), (100, "100 and more"))
+WORD = re.compile(r"[^\W_]+")
+
+Row = dict[str, Any]
+Slice = tuple[str, str]  # ("kind", "folder"), ("strict", "yes"), ...
+
+
+class Variant(Protocol):
+    """What is measured: anything that answers, one query at a time and in batches."""
+
+    name: str
+
+    def answer(self, query: Query, k: int) -> Answer: ...
+
+    def scores(self, queries: Sequence[Query]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class BoardCase:
+    """One scored board as every variant sees it.
+
+    Args:
+        board: its id. kind, size, cluster: of the board; size counts all its pins.
+        query: its seeded train pins. excluded: (N,) bool, True for pins that are no candidates.
+        held_out: its test pins. slices: the part of them that belongs to each slice; never empty.
+    """
+
+    board: str
+    kind: str
+    size: int
+    cluster: int
+    query: Query
+    excluded: np.ndarray
+    held_out: frozenset[str]
+    slices: Mapping[Slice, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class BoardScore:
+    """How one variant did on one board.
+
+    Args:
+        case: the board. hits: its best K candidates, best first. metrics: names of the report -> value.
+        slices: slice -> recall at K; only the slices this board has pins in.
+    """
+
+    case: BoardCase
+    hits: tuple[str, ...]
+    metrics: Mapping[str, float]
+    slices: Mapping[Slice, float]
+
+
+def board_cases(catalog: Catalog, split: Split) -> list[BoardCase]:
+    """The scored boards, sorted by id.
+
+    Raises:
+        PinLabError: no board is scored, or the split leaks (see `check_split`).
+    """
+    check_split(catalog, split)
+    cases = []
+    for board_id in split.scored:
+        board = catalog.board[board_id]
+        excluded = np.zeros(len(catalog), dtype=bool)
+        excluded[[catalog.row[pin] for pin in (*split.train[board_id], *split.validation[board_id])]] = True
+        excluded.setflags(write=False)
+        cases.append(
+            BoardCase(
+                board=board_id,
+                kind=board.kind,
+                size=len(board.pins),
+                cluster=split.clusters[board_id],
+                query=Query(pins=tuple(split.query_pins(board_id)), board=board_id),
+                excluded=excluded,
+                held_out=frozenset(split.test[board_id]),
+                slices=_slices(catalog, split, board_id),
+            )
+        )
+    return cases
+
+
+def check_split(catalog: Catalog, split: Split) -> None:
+    """Refuse a split in which anything held out could have been seen.
+
+    Raises:
+        PinLabError: no board is scored; a pin is on two sides of one board; a query shows a pin that is not a train
+            pin; a cold pin is a train or validation pin anywhere; a strict pin is not held out; an id is unknown.
+    """
+    if not split.scored:
+        raise PinLabError("no board of this lab is scored: each needs 3 train pins and a test pin")
+    seen = {pin for side in (split.train, split.validation) for pins in side.values() for pin in pins}
+    if leaked := sorted(seen & split.cold):
+        raise PinLabError(f"the split leaks: cold pin {leaked[0]!r} is among the train or validation saves")
+    for board in split.scored:
+        train, validation, test = (set(side[board]) for side in (split.train, split.validation, split.test))
+        if unknown := sorted((train | validation | test) - catalog.row.keys()):
+            raise PinLabError(f"the split names pin {unknown[0]!r} on board {board!r}, which is not in the catalog")
+        if leaked := sorted(test & (train | validation) | train & validation):
+            raise PinLabError(f"the split leaks: pin {leaked[0]!r} is on two sides of board {board!r}")
+        if leaked := sorted(set(split.query_pins(board)) - train):
+            raise PinLabError(f"the split leaks: the query of board {board!r} shows {leaked[0]!r}, no train pin of it")
+        if not test or not set(split.strict.get(board, ())) <= test:
+            raise PinLabError(f"board {board!r} has no test pins, or strict pins that are not among them")
+
+
+def score_boards(
+    variant: Variant, catalog: Catalog, cases: Sequence[BoardCase], progress: Callable[[str], None] | None = None
+) -> list[BoardScore]:
+    """Score every board with `variant.scores`, in the order of `cases`.
+
+    Raises:
+        PinLabError: `scores` does not return one finite or infinite number per query and catalog pin.
+    """
+    ids = [pin.id for pin in catalog.pins]
+    results = []
+    for start in range(0, len(cases), CHUNK):
+        chunk = cases[start : start + CHUNK]
+        for case, scores in zip(chunk, _checked_scores(variant, chunk, len(ids)), strict=True):
+            results.append(_score_board(case, scores, ids))
+        if progress is not None:
+            progress(f"{variant.name}: {len(results)} of {len(cases)} boards")
+    return results
+
+
+def top_hits(scores: np.ndarray, case: BoardCase, ids: Sequence[str], k: int) -> list[str]:
+    """Ids of the board's best k candidates under these (N,) scores."""
+    return [ids[row] for row in rank(scores, ids, case.excluded, k).tolist()]
+
+
+def values_of(scores: Sequence[BoardScore], metric: str) -> Iterator[tuple[BoardCase, float]]:
+    """(board, value) of a metric of the report, for the boards that have it, in board order."""
+    pin_slice = {f"strict_recall_at_{K}": ("strict", "yes"), f"cold_recall_at_{K}": ("cold", "yes")}.get(metric)
+    for score in scores:
+        if pin_slice is None:
+            yield score.case, score.metrics[metric]
+        elif pin_slice in score.slices:
+            yield score.case, score.slices[pin_slice]
+
+
+def rows_of(name: str, scores: Sequence[BoardScore]) -> list[Row]:
+    """One row per board for `reports/rows.parquet`; None where the board has no pins in a slice."""
+    rows = []
+    for score in scores:
+        case = score.case
+        row: Row = {"board": case.board, "variant": name, "kind": case.kind, "size": case.size}
+        row |= {"cluster": int(case.cluster), "query_pins": len(case.query.pins), "held_out": len(case.held_out)}
+        row |= score.metrics
+        for part in ("strict", "cold"):
+            row[f"{part}_held_out"] = len(case.slices.get((part, "yes"), ()))
+            row[f"{part}_recall_at_{K}"] = score.slices.get((part, "yes"))
+        row["found"] = len(case.held_out.intersection(score.hits))
+        row["hits"] = list(score.hits)
+        rows.append(row)
+    return rows
+
+
+def _checked_scores(variant: Variant, cases: Sequence[BoardCase], pins: int) -> np.ndarray:
+    scores = np.asarray(variant.scores([case.query for case in cases]))
+    if scores.shape != (len(cases), pins):
+        raise PinLabError(
+            f"variant {variant.name!r} returned scores of shape {scores.shape} for {len(cases)} boards and {pins} pins"
+        )
+    if np.isnan(scores).any():
+        raise PinLabError(f"variant {variant.name!r} returned NaN scores; its weights or item vectors are broken")
+    return scores
+
+
+def _score_board(case: BoardCase, scores: np.ndarray, ids: Sequence[str]) -> BoardScore:
+    # Deep enough that K candidates remain after a slice has taken the board's other held-out pins out.
+    ranked = top_hits(scores, case, ids, K + len(case.held_out))
+    slices = {}
+    for name, relevant in case.slices.items():
+        kept = [pin for pin in ranked if pin in relevant or pin not in case.held_out]
+        slices[name] = recall_at_k(kept, relevant, K)
+    return BoardScore(case, tuple(ranked[:K]), score_query(ranked, case.held_out, K), slices)
+
+
+def _slices(catalog: Catalog, split: Split, board_id: str) -> dict[Slice, frozenset[str]]:
+    board, test = catalog.board[board_id], split.test[board_id]
+    title = _words(board.title)
+    parts: dict[Slice, set[str]] = {("strict", "yes"): set(split.strict.get(board_id, ()))}
+    for pin_id in test:
+        pin = catalog.pin(pin_id)
+        parts.setdefault(("cold", "yes" if pin_id in split.cold else "no"), set()).add(pin_id)
+        parts.setdefault(("source", pin.source), set()).add(pin_id)
+        named = "yes" if title.strip() and title in _words(pin.text) else "no"
+        parts.setdefault(("title_in_text", named), set()).add(pin_id)
+    parts["kind", board.kind] = set(test)
+    size = next(label for least, label in reversed(SIZES) if len(board.pins) >= least)
+    parts["size", size] = set(test)
+    return {name: frozenset(pins) for name, pins in parts.items() if pins}
+
+
+def _words(text: str) -> str:
+    """Case-folded words with spaces around, so that `in` finds whole words only."""
+    return f" {' '.join(WORD.findall(text.casefold()))} "

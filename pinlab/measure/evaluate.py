@@ -1,0 +1,250 @@
+"""One evaluation: accuracy on held-out saves, cost on the fixed workload, variants compared in pairs.
+
+The report is the object that `python -m pinlab evaluate --json` prints (DESIGN.md section 9). Test saves are read
+here and nowhere else, once per release.
+
+Accuracy: `variant.scores` in batches over `split.scored`; query = `split.query_pins(board)`, candidates = all pins
+but the board's train and validation pins, relevant = `split.test[board]`. `strict_recall_at_10` and
+`cold_recall_at_10` rank the same list, count only the strict (cold) held-out pins as relevant and take the board's
+other held-out pins out of the list first; they are means over the boards that have such pins.
+Cost: `variant.answer(query, 10)` on the fixed workload of `pinlab.measure.workload`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pinlab.cost import Price, dollars_per_1000
+from pinlab.measure.accuracy import (
+    BoardCase,
+    BoardScore,
+    K,
+    Row,
+    Variant,
+    board_cases,
+    rows_of,
+    score_boards,
+    values_of,
+)
+from pinlab.measure.statistics import LEVEL, MARGIN, RESAMPLES, compare, estimate
+from pinlab.measure.workload import choose_boards, cost_summary, disagreements, run_workload
+from pinlab.metrics import coverage_at_k
+from pinlab.records import PinLabError
+
+if TYPE_CHECKING:
+    from pinlab.catalog.split import Split
+    from pinlab.catalog.store import Catalog
+
+FORMAT = 1
+SUBJECT = "swapped"
+METRICS = tuple(f"{name}_at_{K}" for name in ("recall", "ndcg", "mrr", "hit", "strict_recall", "cold_recall"))
+COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}")
+
+# How each number came about (DESIGN.md section 8). Keys are field names wherever they stand in the report.
+METHODS = {
+    **dict.fromkeys((*METRICS, f"coverage_at_{K}", "pairs", "slices", "seeds"), "measured"),
+    **dict.fromkeys(("latency_ms", "wall_ms", "stages_ms", "saved.latency_ms", "answers_that_differ"), "measured"),
+    **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved"), "counted"),
+    "usd_per_1000": "modelled",
+}
+
+
+def evaluate(
+    variants: Mapping[str, Variant],
+    catalog: Catalog,
+    split: Split,
+    *,
+    lab: str = "",
+    timed_boards: int = 30,
+    seed: int = 0,
+    margin: float = MARGIN,
+    resamples: int = RESAMPLES,
+    seed_runs: Mapping[str, Sequence[Variant]] | None = None,
+    price: Price | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[dict[str, Any], list[Row]]:
+    """Measure variants on one lab, as the module describes.
+
+    Args:
+        variants: name -> variant, in the order of the report. lab: name of the lab, for the report.
+        timed_boards: boards in the cost workload; 0 measures accuracy only (cost fields are then null).
+        seed: of the bootstrap and of the choice of timed boards.
+        margin: the loss of Recall that still counts as "not worse". resamples: bootstrap draws.
+        seed_runs: name -> the same variant trained from other seeds; accuracy only. The report's `seeds` lists the
+            variant of `variants` first, then these.
+        price: of the machine it runs on, for the modelled dollars; None leaves them null.
+        progress: called with one line of text now and then.
+
+    Returns:
+        (report, rows): the report holds plain JSON values only, null where there is no number; rows are one per
+        board and variant, see `pinlab.measure.accuracy.rows_of`.
+
+    Raises:
+        PinLabError: nothing to evaluate, the split leaks, or a variant returns broken scores.
+    """
+    if not variants:
+        raise PinLabError("there is no variant to evaluate; train the lab first")
+    cases = board_cases(catalog, split)
+    scores = {name: score_boards(variant, catalog, cases, progress) for name, variant in variants.items()}
+    boards, warm_up = choose_boards(cases, timed_boards, seed)
+    timed = run_workload(variants, boards, warm_up, progress)
+    interval = {"seed": seed, "resamples": resamples}
+    report = _frame(lab, catalog, cases, boards, price, {"margin": margin, **interval})
+    for name, variant in variants.items():
+        accuracy, report["counts"] = _accuracy(scores[name], len(catalog), interval)
+        cost = cost_summary(timed[name]) | {"answers_that_differ": disagreements(variant, timed[name], catalog)}
+        report["variants"][name] = accuracy | cost | {"usd_per_1000": _dollars(cost, price)}
+    report["pairs"] = _pairs(scores, margin, interval)
+    report["saved"] = _saved(report["variants"])
+    report["slices"] = _slices(scores, interval)
+    if seed_runs:
+        report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, progress)
+    return plain(report), plain([row for name in variants for row in rows_of(name, scores[name])])
+
+
+def plain(value: Any) -> Any:
+    """The same value with numpy scalars and arrays as Python ones, tuples as lists, NaN and infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _frame(
+    lab: str,
+    catalog: Catalog,
+    cases: Sequence[BoardCase],
+    timed: Sequence[BoardCase],
+    price: Price | None,
+    statistics: dict[str, Any],
+) -> dict[str, Any]:
+    """The report without its results: what was measured on what, and how."""
+    workload = {"boards": len(timed), "pins": len(timed[0].query.pins) if timed else None, "k": K, "batch": 1}
+    return {
+        "lab": lab,
+        "format": FORMAT,
+        "pins": len(catalog),
+        "boards": len(cases),
+        "clusters": len({case.cluster for case in cases}),
+        "variants": {},
+        "pairs": {},
+        "workload": {**workload, "warm": True, "interleaved": True},
+        "statistics": {"interval": "cluster bootstrap, expanded percentile", "level": LEVEL, **statistics},
+        "price": dataclasses.asdict(price) if price else None,
+        "methods": dict(METHODS),
+    }
+
+
+def _accuracy(scores: Sequence[BoardScore], pins: int, interval: dict[str, int]) -> tuple[dict[str, Any], dict]:
+    """The accuracy fields of one variant, and how many boards and clusters each rests on."""
+    fields: dict[str, Any] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for metric in METRICS:
+        fields[metric], counts[metric] = _interval([*values_of(scores, metric)], interval)
+    fields[f"coverage_at_{K}"] = coverage_at_k((score.hits for score in scores), pins, K)
+    return fields, counts
+
+
+def _interval(
+    pairs: Sequence[tuple[BoardCase, float]], interval: dict[str, int]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """{mean, low, high} of (board, value) pairs and {boards, clusters}; all null when there are none."""
+    if not pairs:
+        return {"mean": None, "low": None, "high": None}, {"boards": 0, "clusters": 0}
+    cases, values = zip(*pairs, strict=True)
+    found = estimate(values, [case.cluster for case in cases], **interval)
+    return (
+        {"mean": found.mean, "low": found.low, "high": found.high},
+        {"boards": found.boards, "clusters": found.clusters},
+    )
+
+
+def _pairs(
+    scores: Mapping[str, Sequence[BoardScore]], margin: float, interval: dict[str, int]
+) -> dict[str, dict[str, Any]]:
+    """The subject against every other variant; empty when the subject is not among them."""
+    pairs: dict[str, dict[str, Any]] = {}
+    for rival in scores if SUBJECT in scores else ():
+        if rival == SUBJECT:
+            continue
+        pair = pairs[f"{SUBJECT}_vs_{rival}"] = {}
+        for metric in COMPARED:
+            ours = [*values_of(scores[SUBJECT], metric)]
+            theirs = [value for _, value in values_of(scores[rival], metric)]
+            pair[metric] = None
+            if ours:
+                values, clusters = [v for _, v in ours], [case.cluster for case, _ in ours]
+                pair[metric] = dataclasses.asdict(compare(values, theirs, clusters, margin=margin, **interval))
+    return pairs
+
+
+def _slices(scores: Mapping[str, Sequence[BoardScore]], interval: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """Group -> value -> {boards, clusters, variants: {name: {mean, low, high}}} of Recall at K."""
+    slices: dict[str, dict[str, Any]] = {}
+    any_scores = next(iter(scores.values()))
+    for group, value in sorted({name for score in any_scores for name in score.slices}):
+        entry: dict[str, Any] = {"boards": 0, "clusters": 0, "variants": {}}
+        for name, results in scores.items():
+            pairs = [(s.case, s.slices[group, value]) for s in results if (group, value) in s.slices]
+            entry["variants"][name], counts = _interval(pairs, interval)
+            entry.update(counts)
+        slices.setdefault(group, {})[value] = entry
+    return slices
+
+
+def _seeds(
+    seed_runs: Mapping[str, Sequence[Variant]],
+    variants: Mapping[str, Variant],
+    scores: Mapping[str, Sequence[BoardScore]],
+    catalog: Catalog,
+    cases: Sequence[BoardCase],
+    progress: Callable[[str], None] | None,
+) -> dict[str, dict[str, list[float | None]]]:
+    """Variant -> metric -> its mean for every seed, the evaluated variant's own first."""
+    seeds: dict[str, dict[str, list[float | None]]] = {}
+    for name, runs in seed_runs.items():
+        results = [scores[name]] if name in scores else []
+        for run in runs:
+            if run is not variants.get(name):  # a caller may list the released one again
+                results.append(score_boards(run, catalog, cases, progress))
+        seeds[name] = {
+            metric: [_mean([value for _, value in values_of(result, metric)]) for result in results]
+            for metric in COMPARED
+        }
+    return seeds
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _saved(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Rival -> share of its latency (p50), GFLOPs, tokens and encoded pictures that the subject does without."""
+    if SUBJECT not in fields:
+        return {}
+
+    def share(ours: float | None, theirs: float | None) -> float | None:
+        return None if ours is None or not theirs else 1 - ours / theirs
+
+    ours = fields[SUBJECT]
+    saved = {}
+    for name, theirs in fields.items():
+        if name != SUBJECT and theirs["gflops"]:  # rivals without a model have no model cost to save
+            saved[name] = {"latency_ms": share(ours["latency_ms"]["p50"], theirs["latency_ms"]["p50"])}
+            saved[name] |= {key: share(ours[key], theirs[key]) for key in ("gflops", "tokens", "images_encoded")}
+    return saved
+
+
+def _dollars(cost: Mapping[str, Any], price: Price | None) -> float | None:
+    p50 = cost["latency_ms"]["p50"]
+    return None if price is None or p50 is None else dollars_per_1000(p50, price.usd_per_hour)

@@ -1,0 +1,136 @@
+"""What a request costs: the fixed workload behind the cost fields of the report (DESIGN.md section 8).
+
+Boards with exactly 10 query pins, batch 1, warm, variants interleaved board by board, so that whatever else the
+machine does hits all of them alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pinlab.measure.accuracy import BoardCase, K, Variant
+from pinlab.metrics import rank
+from pinlab.records import Answer
+
+if TYPE_CHECKING:
+    from pinlab.catalog.store import Catalog
+
+PINS = 10
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One answer of the workload: the board, what came back and the wall-clock around the call in milliseconds."""
+
+    case: BoardCase
+    answer: Answer
+    wall_ms: float
+
+
+def choose_boards(cases: Sequence[BoardCase], boards: int, seed: int) -> tuple[list[BoardCase], BoardCase | None]:
+    """The timed boards, in a seeded order, and a board for the warm-up.
+
+    Only boards with 10 query pins are timed. A lab without any is timed on those of its boards that show the most
+    pins: the report's workload says how many. The warm-up board is not timed unless there is no other.
+    """
+    most = max((len(case.query.pins) for case in cases), default=0)
+    fitting = [case for case in cases if len(case.query.pins) == min(most, PINS)]
+    order = np.random.default_rng(seed).permutation(len(fitting))
+    timed = [fitting[i] for i in order[: max(0, boards)]]
+    rest = [fitting[i] for i in order[len(timed) :]]
+    return timed, (rest or timed or [None])[0]
+
+
+def run_workload(
+    variants: Mapping[str, Variant],
+    cases: Sequence[BoardCase],
+    warm_up: BoardCase | None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, list[Timed]]:
+    """Ask every variant for every board, one query at a time.
+
+    Each variant answers once before the clock counts. The order of the variants rotates from board to board, so
+    none always runs on a cache that the same other one left behind.
+    """
+    names = list(variants)
+    timed: dict[str, list[Timed]] = {name: [] for name in names}
+    if not cases or warm_up is None:
+        return timed
+    for name in names:
+        variants[name].answer(warm_up.query, K)
+    for number, case in enumerate(cases):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            started = time.perf_counter()
+            answer = variants[name].answer(case.query, K)
+            timed[name].append(Timed(case, answer, (time.perf_counter() - started) * 1e3))
+        if progress is not None:
+            progress(f"cost: {number + 1} of {len(cases)} boards")
+    return timed
+
+
+def cost_summary(timed: Sequence[Timed]) -> dict[str, Any]:
+    """The cost fields of a variant: latency percentiles, and per-request means of what was counted.
+
+    Returns:
+        latency_ms {p50, p95, n} as the variant's own timer measured it, wall_ms {p50, p95} as measured around the
+        call (a cross-check), gflops, tokens, images_encoded, stages_ms (p50 of each stage), stage_gflops (means).
+        None and n = 0 when nothing was timed.
+    """
+    costs = [t.answer.cost for t in timed]
+    return {
+        "latency_ms": {**_percentiles([c.latency_ms for c in costs]), "n": len(costs)},
+        "wall_ms": _percentiles([t.wall_ms for t in timed]),
+        "gflops": _mean([c.gflops for c in costs]),
+        "tokens": _mean([c.tokens for c in costs]),
+        "images_encoded": _mean([c.images_encoded for c in costs]),
+        "stages_ms": _by_stage([c.stages for c in costs], np.median),
+        "stage_gflops": _by_stage([c.stage_gflops for c in costs], np.mean),
+    }
+
+
+def disagreements(variant: Variant, timed: Sequence[Timed], catalog: Catalog) -> int:
+    """On how many timed boards the single answer is not the batched ranking (DESIGN.md section 9).
+
+    Pins may swap places only where their batched scores are within 1e-5 of each other (relative to scores above
+    1). An answer that names a pin that is no candidate, or too few pins, disagrees as well.
+    """
+    if not timed:
+        return 0
+    ids = [pin.id for pin in catalog.pins]
+    differ = 0
+    for entry, scores in zip(timed, variant.scores([t.case.query for t in timed]), strict=True):
+        best = rank(scores, ids, entry.case.excluded, K)
+        given = [catalog.row.get(hit.pin, -1) for hit in entry.answer.hits]
+        if len(set(given)) != len(best) or -1 in given or entry.case.excluded[given].any():
+            differ += 1
+            continue
+        allowed = 1e-5 * np.maximum(1.0, np.abs(scores[best]))
+        differ += bool((np.abs(scores[given] - scores[best]) > allowed).any())
+    return differ
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    if not len(values):
+        return {"p50": None, "p95": None}
+    p50, p95 = np.percentile(values, [50, 95])
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def _mean(values: Sequence[float]) -> float | int | None:
+    """The mean; a whole number stays an int (10 pictures, not 10.0)."""
+    if not len(values):
+        return None
+    mean = float(np.mean(values))
+    return int(mean) if mean.is_integer() else mean
+
+
+def _by_stage(parts: Sequence[Mapping[str, float]], summarise: Callable[..., Any]) -> dict[str, float]:
+    """One figure per stage; a stage that an answer did not enter counts as 0 there."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: float(summarise([part.get(name, 0.0) for part in parts])) for name in names}
