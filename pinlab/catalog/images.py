@@ -16,6 +16,7 @@ from pinlab.records import PinLabError
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
+_MEGAPIXELS = MAX_PIXELS // 1_000_000
 MAX_ASPECT = 20
 MIN_SIDE = 8
 # Only what browsers and cameras give: Pillow opens some 40 formats, and its security fixes are mostly in the others.
@@ -35,16 +36,12 @@ _OTHER_FORMATS = (
 )
 
 
-def read_image(
-    data: bytes | Path, name: str = "the picture", max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
+def read_image(data: bytes | Path, name: str = "the picture") -> np.ndarray:
     """Decode an untrusted picture; its file name and claimed type play no part.
 
     Args:
         data: the file's bytes, or its path.
         name: what messages call the picture.
-        max_bytes: largest file taken. Only builders of trusted sources raise these two.
-        max_pixels: most pixels taken, checked before any are decoded.
 
     Returns:
         uint8 (H, W, 3) RGB: first frame, upright, transparency on white, own memory, no metadata.
@@ -52,17 +49,17 @@ def read_image(
     Raises:
         PinLabError: with one sentence on what is wrong with the picture and what to do.
     """
-    raw = _read_bytes(data, name, max_bytes)
+    raw = _read_bytes(data, name)
     try:
         # Pillow's own limit only warns below 179 megapixels, so the size is checked here before `load`.
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-            _check_size(image.size, name, max_pixels)
+            _check_size(image.size, name)
             image.load()
             rgb = _to_rgb(_upright(image))
     except PinLabError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PinLabError(f"{name}: more than {_mega(max_pixels)} megapixels; make it smaller and try again") from error
+        raise PinLabError(f"{name}: more than {_MEGAPIXELS} megapixels; make it smaller and try again") from error
     except Image.UnidentifiedImageError as error:
         raise PinLabError(_unknown_format(raw, name)) from error
     except Exception as error:  # decoders raise a dozen types on hostile bytes; none may reach the app
@@ -103,34 +100,30 @@ def encode_webp(image: np.ndarray, long_side: int = 192, quality: int = 80) -> b
     return out.getvalue()
 
 
-def _read_bytes(data: bytes | Path, name: str, max_bytes: int) -> bytes:
+def _read_bytes(data: bytes | Path, name: str) -> bytes:
     if isinstance(data, (str, Path)):
         path = Path(data)
         try:
             size = path.stat().st_size
-            raw = path.read_bytes() if size <= max_bytes else b""
+            raw = path.read_bytes() if size <= MAX_BYTES else b""
         except OSError as error:
             raise PinLabError(f"{name}: the file cannot be read ({error.strerror}); check that it exists") from error
     else:
         raw, size = bytes(data), len(data)
-    if size > max_bytes:
+    if size > MAX_BYTES:
         raise PinLabError(
-            f"{name}: the file has {size / 1e6:.0f} MB, more than the {max_bytes / 1e6:.0f} MB taken; make it smaller"
+            f"{name}: the file has {size / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB taken; make it smaller"
         )
     if not raw:
         raise PinLabError(f"{name}: the file is empty; choose another picture")
     return raw
 
 
-def _mega(pixels: int) -> str:
-    return f"{pixels / 1e6:.0f}"
-
-
-def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     shown = f"{width} x {height} pixels"
-    if width * height > max_pixels:
-        raise PinLabError(f"{name}: {shown} is more than {_mega(max_pixels)} megapixels; make it smaller and try again")
+    if width * height > MAX_PIXELS:
+        raise PinLabError(f"{name}: {shown} is more than {_MEGAPIXELS} megapixels; make it smaller and try again")
     if min(size) < MIN_SIDE:
         raise PinLabError(f"{name}: {shown} is too small; both sides need at least {MIN_SIDE} pixels")
     if max(size) > MAX_ASPECT * min(size):

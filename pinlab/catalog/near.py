@@ -13,8 +13,8 @@ from PIL import Image
 
 from pinlab.catalog.images import letterbox, read_image
 
-HASH_BITS = 6  # of 64: re-encoded and resized copies differ by 0 to 4, different drawings rarely by less than 12
-COLOUR_STEP = 12.0  # mean absolute difference of the 8 x 8 colour pictures, in grey levels of 255
+HASH_BITS = 4  # of 64: re-encoded and resized copies differ by 0 to 4, different drawings rarely by less than 8
+COLOUR_STEP = 8.0  # mean absolute difference of the 8 x 8 colour pictures, in grey levels of 255
 _GREY_SIDE = 32
 _TINY_SIDE = 8
 
@@ -54,7 +54,12 @@ def near_duplicate_groups(images: Mapping[str, bytes]) -> list[tuple[str, ...]]:
     return group_fingerprints(ids, prints)
 
 
-def group_fingerprints(ids: list[str], prints: list[tuple[int, np.ndarray]]) -> list[tuple[str, ...]]:
+def group_fingerprints(
+    ids: list[str],
+    prints: list[tuple[int, np.ndarray]],
+    hash_bits: int = HASH_BITS,
+    colour_step: float = COLOUR_STEP,
+) -> list[tuple[str, ...]]:
     """`near_duplicate_groups` for fingerprints already taken; `ids` sorted, one fingerprint each."""
     if len(ids) < 2:
         return []
@@ -63,8 +68,8 @@ def group_fingerprints(ids: list[str], prints: list[tuple[int, np.ndarray]]) -> 
     parent = list(range(len(ids)))
     for row in range(len(ids) - 1):
         distance = np.bitwise_count(hashes[row + 1 :] ^ hashes[row])
-        for other in np.flatnonzero(distance <= HASH_BITS) + row + 1:
-            if np.abs(colours[other] - colours[row]).mean() <= COLOUR_STEP:
+        for other in np.flatnonzero(distance <= hash_bits) + row + 1:
+            if np.abs(colours[other] - colours[row]).mean() <= colour_step:
                 _join(parent, row, int(other))
     members: dict[int, list[str]] = {}
     for row, pin in enumerate(ids):
