@@ -150,7 +150,7 @@ def score_boards(
 
 def top_hits(scores: np.ndarray, case: BoardCase, ids: Sequence[str], k: int) -> list[str]:
     """Ids of the board's best k candidates under these (N,) scores."""
-    return [ids[row] for row in rank(scores, ids, case.excluded, k).tolist()]
+    return [ids[int(row)] for row in rank(scores, ids, case.excluded, k)]
 
 
 def values_of(scores: Sequence[BoardScore], metric: str) -> Iterator[tuple[BoardCase, float]]:

@@ -189,7 +189,10 @@ def _weights(clusters: int, resamples: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, clusters])
     drawn = rng.integers(0, clusters, size=(resamples, clusters))
     drawn += np.arange(resamples)[:, None] * clusters
-    return np.bincount(drawn.ravel(), minlength=resamples * clusters).reshape(resamples, clusters).astype(np.float64)
+    counts = np.bincount(drawn.ravel(), minlength=resamples * clusters).reshape(resamples, clusters)
+    weights = counts.astype(np.float64)
+    weights.setflags(write=False)  # shared by every caller through the cache
+    return weights
 
 
 def _interval(draws: np.ndarray, counts: np.ndarray, level: float) -> tuple[float, float]:

@@ -1,0 +1,333 @@
+"""The evaluation as one self-contained page: verdict first, then the numbers, then how they were made.
+
+No request leaves the page: plotly.js is inlined and a content security policy forbids everything else. Whatever
+comes from a lab (its name, board kinds, sources, variant names) is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pinlab.measure.accuracy import K
+
+RECALL, STRICT = f"recall_at_{K}", f"strict_recall_at_{K}"
+RIVALS = ("full", "base")  # whom the headline is about, in this order of preference
+
+GROUPS = {
+    "strict": "Strict slice",
+    "cold": "Cold pins",
+    "kind": "Board kind",
+    "size": "Board size",
+    "source": "Source of the pin",
+    "title_in_text": "Board title occurs in the pin's text",
+}
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1b1b1f;--soft:#5a5a66;--line:#d9d9e0;--paper:#fff;--tint:#f4f3f8;--mark:#b3125b}
+@media(prefers-color-scheme:dark){:root{--ink:#ececf1;--soft:#a9a9b8;--line:#3a3a46;--paper:#16161b;--tint:#212129;
+--mark:#ff7ab0}}
+*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:32px 16px 64px}h1{font-size:1.1rem;color:var(--soft);font-weight:600}
+h2{font-size:1.25rem;margin:40px 0 8px}p{margin:8px 0;max-width:75ch}small,.soft{color:var(--soft)}
+.verdict{background:var(--tint);border-left:6px solid var(--mark);border-radius:8px;padding:16px 20px}
+.verdict p:first-child{font-size:1.6rem;line-height:1.25;font-weight:700;margin-top:0;max-width:none}
+.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px}
+table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
+caption{text-align:left;padding:8px 12px;color:var(--soft)}th,td{padding:8px 12px;text-align:right;
+border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,td.text{text-align:left}
+td.text{white-space:normal;min-width:16ch}thead th{background:var(--tint)}td small{display:block}
+tr.subject th,tr.subject td{background:var(--tint);font-weight:600}details{margin:8px 0}summary{cursor:pointer}
+pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}
+"""
+
+SCRIPT = """
+const figure = JSON.parse(document.getElementById("figure").textContent);
+const ink = getComputedStyle(document.body).color;
+figure.layout.font = {color: ink, family: "system-ui, sans-serif"};
+Plotly.newPlot("plot", figure.data, figure.layout, {responsive: true, displaylogo: false, displayModeBar: false});
+"""
+
+
+def render_page(report: Mapping[str, Any]) -> str:
+    """The page of a report as `evaluate` returns it, with or without "provenance". About 5 MB: plotly.js is in it."""
+    from plotly.offline import get_plotlyjs  # slow to import, and only needed to write
+
+    body = "".join(section(report) for section in (_verdict, _variants, _chart, _pairs, _claims, _slices, _how))
+    figure = json.dumps(_figure(report), ensure_ascii=True).replace("<", "\\u003c")
+    title = _text(f"PinLab evaluation: {report.get('lab') or 'lab'}")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
+        "style-src 'unsafe-inline'; img-src data: blob:\">"
+        f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main><h1>{title}</h1>\n{body}</main>\n"
+        f'<script type="application/json" id="figure">{figure}</script>\n'
+        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """One sentence: what the evaluation says about the swap."""
+    rival, pair = _main_pair(report)
+    if pair is None:
+        return "No comparison: swapped was not evaluated beside another variant."
+    words = pair[RECALL]["verdict"]
+    margin = (report.get("statistics") or {}).get("margin")
+    if words == "better":
+        return f"swapped finds more held-out saves than {rival}."
+    if words == "worse":
+        return f"swapped finds fewer held-out saves than {rival}."
+    if words.startswith("not worse"):
+        return f"swapped is not worse than {rival} by more than the margin of {_number(margin)} Recall@{K}."
+    return f"swapped against {rival} is {words}."
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    lines = [headline(report)]
+    rival, pair = _main_pair(report)
+    if pair is not None:
+        for name, metric in ((f"Recall@{K}", RECALL), ("Strict slice", STRICT)):
+            if pair[metric]:
+                ours, theirs = (report["variants"][v][metric]["mean"] for v in ("swapped", rival))
+                lines.append(
+                    f"{name}: {_number(ours)} against {_number(theirs)}, {_difference(pair[metric])}: "
+                    f"{pair[metric]['verdict']}."
+                )
+    for name in ("full", "cached"):
+        if saved := (report.get("saved") or {}).get(name):
+            lines.append(
+                f"Against {name}, one request of {report['workload']['pins']} pins saves "
+                f"{_percent(saved['latency_ms'])} of the latency (measured) and {_percent(saved['gflops'])} of the "
+                f"FLOPs (counted)."
+            )
+    return (
+        f'<section class="verdict" aria-label="Verdict">{"".join(f"<p>{_text(line)}</p>" for line in lines)}</section>'
+    )
+
+
+def _variants(report: Mapping[str, Any]) -> str:
+    heads = ["Variant", f"Recall@{K}", "Strict", "Cold", f"nDCG@{K}", f"MRR@{K}", f"Hit@{K}", "Coverage",
+             "p50 ms", "p95 ms", "GFLOPs", "Tokens", "Pictures encoded", "$ per 1,000"]  # fmt: skip
+    rows = []
+    for name, fields in report["variants"].items():
+        cells = [
+            _estimate(fields[f"{m}_at_{K}"]) for m in ("recall", "strict_recall", "cold_recall", "ndcg", "mrr", "hit")
+        ]
+        cells[0] += _spread(report, name, RECALL)
+        cells[1] += _spread(report, name, STRICT)
+        cells += [_percent(fields[f"coverage_at_{K}"]), _cost(fields["latency_ms"]["p50"])]
+        cells += [_cost(fields["latency_ms"]["p95"]), _cost(fields["gflops"]), _cost(fields["tokens"])]
+        cells += [_cost(fields["images_encoded"]), _cost(fields.get("usd_per_1000"))]
+        rows.append((name, cells))
+    caption = (
+        f"{report['boards']} boards in {report['clusters']} groups, {report['pins']} pins. Accuracy, milliseconds: "
+        "measured; GFLOPs, tokens, pictures: counted; dollars: modelled. In brackets: 95 % intervals; seeds: "
+        "lowest to highest of several trainings. Cost: one request on the fixed workload, "
+        f"n = {report['workload']['boards']} boards of {_cost(report['workload']['pins'])} pins, batch 1, warm."
+    )
+    return "<h2>Variants</h2>" + _table("Variants", heads, rows, caption, subject="swapped")
+
+
+def _chart(report: Mapping[str, Any]) -> str:
+    return (
+        "<h2>Accuracy against cost</h2>"
+        f'<p class="soft">Up is better, left is cheaper. Bars are 95 % intervals. The same numbers stand in the table '
+        f'above.</p><div id="plot" role="img" aria-label="Recall at {K} of each variant against its latency"></div>'
+    )
+
+
+def _figure(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Plotly figure: p50 latency (log) against Recall, total and strict."""
+    traces = []
+    for label, metric, symbol, colour in ((f"Recall@{K}", RECALL, "circle", "#b3125b"),
+                                          (f"Strict Recall@{K}", STRICT, "diamond-open", "#3a7bd5")):  # fmt: skip
+        points = [
+            (name, fields["latency_ms"]["p50"], fields[metric])
+            for name, fields in report["variants"].items()
+            if fields["latency_ms"]["p50"] and fields[metric]["mean"] is not None
+        ]
+        means = [e["mean"] for _, _, e in points]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers+text",
+                "name": label,
+                "x": [p50 for _, p50, _ in points],
+                "y": means,
+                "text": [html.escape(name) for name, _, _ in points],  # plotly reads a few tags in texts
+                "textposition": "top center",
+                "marker": {"size": 11, "symbol": symbol, "color": colour},
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [_gap(e["high"], e["mean"]) for _, _, e in points],
+                    "arrayminus": [_gap(e["mean"], e["low"]) for _, _, e in points],
+                    "thickness": 1,
+                },
+            }
+        )
+    layout = {
+        "xaxis": {"type": "log", "title": {"text": "p50 latency of one request, ms (log)"}},
+        "yaxis": {"rangemode": "tozero", "title": {"text": f"Recall@{K} on held-out saves"}},
+        "margin": {"t": 16, "r": 16},
+        "legend": {"orientation": "h", "y": -0.2},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+    return {"data": traces, "layout": layout}
+
+
+def _pairs(report: Mapping[str, Any]) -> str:
+    if not report["pairs"]:
+        return ""
+    rows = []
+    for key, pair in report["pairs"].items():
+        cells = []
+        for found in (pair[RECALL], pair[STRICT]):
+            if found is None:
+                cells += ["-"] * 3
+                continue
+            cells += [_text(_difference(found)), f"{found['win']} / {found['tie']} / {found['loss']}"]
+            cells.append(_Words(found["verdict"]))
+        rows.append((key.replace("_vs_", " against "), cells))
+    heads = ["Pair", f"Recall@{K}", "Won / tied / lost", "Verdict", "Strict", "Won / tied / lost", "Verdict"]
+    margin = _number((report.get("statistics") or {}).get("margin"))
+    caption = f"Differences over the same boards, with 95 % intervals and relative change. Margin: {margin}."
+    return "<h2>Pairs</h2>" + _table("Pairs", heads, rows, caption)
+
+
+def _claims(report: Mapping[str, Any]) -> str:
+    """DESIGN.md section 1: three public numbers, three baselines, and what this evaluation says to each."""
+    saved, pins = report.get("saved") or {}, report["workload"]["pins"]
+    costs = [
+        f"{_percent(saved[name]['latency_ms'])} less time and {_percent(saved[name]['gflops'])} fewer FLOPs than {name}"
+        for name in ("full", "cached")
+        if name in saved
+    ]
+    cost = "Against an API: not tested here. " + (f"On this machine: {'; '.join(costs)}." if costs else "")
+    gains = []
+    for name, note in (("base", "the stand-in for off-the-shelf"), ("full", "fine-tuned on the same boards")):
+        found = (report["pairs"].get(f"swapped_vs_{name}") or {}).get(RECALL)
+        if found:
+            gains.append(f"Against {name} ({note}): {_difference(found)}, {found['verdict']}.")
+    full, ours = ((report["variants"].get(name) or {}).get("latency_ms", {}).get("p50") for name in ("full", "swapped"))
+    speed = f"{full / ours:.1f} times at {pins} pins (p50 of full / swapped). " if full and ours else ""
+    rows = [
+        ("Cost -90 %", [_Words("a frontier model's API"), _Words(cost)]),
+        ("Accuracy +30 %", [_Words("an off-the-shelf model"), _Words(" ".join(gains) or "not tested here")]),
+        (
+            "Latency 20x",
+            [
+                _Words("encoding every image at run time"),
+                _Words(speed + "As the number of pins grows: not tested here."),
+            ],
+        ),
+    ]
+    caption = "Three public claims about Pinterest's swap have three different baselines. They are not one effect."
+    heads = ["Claim", "Its baseline", "Measured here"]
+    note = (
+        "<p class='soft'>No public source says how Pinterest feeds its embedding into the model. One token per pin is "
+        "PinLab's own hypothesis.</p>"
+    )
+    return "<h2>The public claims</h2>" + _table("The public claims", heads, rows, caption) + note
+
+
+def _slices(report: Mapping[str, Any]) -> str:
+    parts = []
+    names = list(report["variants"])
+    for group, values in (report.get("slices") or {}).items():
+        title = str(GROUPS.get(group, group))
+        rows = [
+            (value, [str(entry["boards"]), str(entry["clusters"]), *(_estimate(entry["variants"][n]) for n in names)])
+            for value, entry in values.items()
+        ]
+        table = _table(title, [title, "Boards", "Groups", *names], rows, f"Recall@{K}, measured.")
+        parts.append(f"<details><summary>{_text(title)}</summary>{table}</details>")
+    return "<h2>Slices</h2>" + "".join(parts) if parts else ""
+
+
+def _how(report: Mapping[str, Any]) -> str:
+    names = ("workload", "statistics", "counts", "price", "methods", "provenance")
+    shown = {name: report[name] for name in names if report.get(name)}
+    text = _text(json.dumps(shown, indent=1, ensure_ascii=False))
+    return (
+        "<h2>How this was measured</h2><p>Per board, 20 % of the saves are held out for this test and 10 % for choices "
+        "made before it. A query is up to 10 train pins of the board; candidates are all pins but the board's train "
+        f"and validation pins. Recall@{K} = held-out pins in the top {K} / min({K}, held out). Strict: held-out pins "
+        "that are in no overlapping board's train pins. Cold: pins that no model saw in training.</p>"
+        f"<details><summary>All settings</summary><pre tabindex='0'>{text}</pre></details>"
+    )
+
+
+class _Words(str):
+    """A cell of running text: left-aligned and wrapped. Not escaped yet."""
+
+    __slots__ = ()
+
+
+def _table(
+    title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], caption: str, subject: str = ""
+) -> str:
+    """A table whose first column names the row. Plain cells are HTML already; `_Words` are escaped here."""
+    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in heads)
+    lines = []
+    for name, cells in rows:
+        tds = "".join(f'<td class="text">{_text(c)}</td>' if isinstance(c, _Words) else f"<td>{c}</td>" for c in cells)
+        mark = ' class="subject"' if name == subject else ""
+        lines.append(f'<tr{mark}><th scope="row">{_text(name)}</th>{tds}</tr>')
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(title)}"><table>'
+        f"<caption>{_text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+        "</table></div>\n"
+    )
+
+
+def _main_pair(report: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+    pairs = report["pairs"]
+    names = [*RIVALS, *(key.removeprefix("swapped_vs_") for key in pairs)]
+    rival = next((n for n in names if (pairs.get(f"swapped_vs_{n}") or {}).get(RECALL)), "")
+    return rival, pairs.get(f"swapped_vs_{rival}")
+
+
+def _estimate(field: Mapping[str, Any]) -> str:
+    if field["mean"] is None:
+        return "-"
+    interval = "" if field["low"] is None else f"<small>[{field['low']:.3f}, {field['high']:.3f}]</small>"
+    return f"{field['mean']:.3f}{interval}"
+
+
+def _spread(report: Mapping[str, Any], name: str, metric: str) -> str:
+    values = [v for v in ((report.get("seeds") or {}).get(name) or {}).get(metric) or () if v is not None]
+    return f"<small>{len(values)} seeds {min(values):.3f} to {max(values):.3f}</small>" if len(values) > 1 else ""
+
+
+def _difference(pair: Mapping[str, Any]) -> str:
+    interval = "" if pair["low"] is None else f" [{pair['low']:+.3f}, {pair['high']:+.3f}]"
+    relative = "" if pair["relative"] is None else f" ({pair['relative']:+.0%})"
+    return f"{pair['diff']:+.3f}{interval}{relative}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _cost(value: float | None) -> str:
+    """Three significant digits, no exponent where avoidable."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _gap(upper: float | None, lower: float | None) -> float:
+    return 0.0 if upper is None or lower is None else max(0.0, upper - lower)
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value), quote=True)
