@@ -1,0 +1,96 @@
+"""A Qwen3-VL with the lab's head: prompts and visual features in, unit vectors out.
+
+The seam is `mm_encoder_outputs` of `Qwen3VLModel.forward` (transformers >= 5.18): the vision layer's
+output, stored or fresh, or a projected pin embedding goes in at the image tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures, Qwen3VLModel
+
+from pinlab.models.prompt import PromptBatch
+from pinlab.models.vision import VisionFeatures
+
+VECTOR = 128
+
+
+class Backbone(nn.Module):
+    """Qwen3-VL (with or without its vision layer) and a linear head to a 128-d unit vector."""
+
+    def __init__(self, qwen: Qwen3VLModel) -> None:
+        super().__init__()
+        self.qwen = qwen
+        self.head = nn.Linear(qwen.config.text_config.hidden_size, VECTOR, bias=False)
+
+    @staticmethod
+    def fresh(config: Qwen3VLConfig, seed: int) -> Backbone:
+        """Random weights from a seed."""
+        torch.manual_seed(seed)
+        return Backbone(Qwen3VLModel(config))
+
+    def use_attention(self, implementation: str) -> None:
+        """`sdpa` to answer; `eager` to train on a CPU, where its backward pass is twice as fast on short prompts."""
+        self.qwen.language_model.config._attn_implementation = implementation
+
+    @property
+    def has_vision_layer(self) -> bool:
+        """Whether the tower is still there."""
+        return hasattr(self.qwen, "visual")
+
+    def remove_vision_layer(self) -> None:
+        """Delete `model.visual`. What is left never sees a pixel."""
+        if self.has_vision_layer:
+            del self.qwen.visual
+        assert not hasattr(self.qwen, "visual")
+
+    def forward(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
+        """Encode prompts.
+
+        Args:
+            batch: B prompts whose image tokens take `features` in order.
+            features: tokens (N, V, D) and deepstack (L, N, V, D) of the N pictures of the whole batch;
+                None where no prompt shows a picture.
+
+        Returns:
+            float (B, 128), rows of length 1.
+        """
+        hidden = self.hidden(batch, features)  # (B, T, D)
+        rows = torch.arange(len(batch.last), device=hidden.device)
+        return F.normalize(self.head(hidden[rows, batch.last]).float(), dim=-1)
+
+    def hidden(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
+        """Final hidden states (B, T, D) of the text stack."""
+        images = None
+        if features is not None and features.tokens.numel():
+            images = {
+                "image": BaseModelOutputWithDeepstackFeatures(
+                    pooler_output=[features.tokens.flatten(0, 1)],
+                    deepstack_features=[[layer.flatten(0, 1)] for layer in features.deepstack],
+                )
+            }
+        # Explicit positions: `rope_deltas` of the model object is mutable state that requests would share.
+        out = self.qwen(
+            input_ids=batch.ids, position_ids=batch.positions, mm_encoder_outputs=images, use_cache=False
+        )
+        return out.last_hidden_state
+
+
+class Projector(nn.Module):
+    """Pin embedding (N, E) -> one input token of the text stack each, as VisionFeatures (N, 1, D).
+
+    One token per pin and this two-layer form are PinLab's own choice: no public source says how
+    Pinterest feeds its embeddings in (reference FACTS.md section 0.4).
+    """
+
+    def __init__(self, embedding: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(embedding, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, hidden))
+
+    def forward(self, embeddings: Tensor) -> VisionFeatures:
+        """float (N, E) -> tokens (N, 1, D), no DeepStack features."""
+        tokens = self.layers(embeddings).unsqueeze(1)
+        return VisionFeatures(tokens, tokens.new_zeros(0, len(tokens), 1, tokens.shape[-1]))

@@ -1,0 +1,127 @@
+"""Models on disk: safetensors shards below 9 MB, config.json, tokenizer, training.json. No pickle.
+
+Weight names are the released ones (`model.visual.*`, `model.language_model.*`), so a `base` or `full`
+folder also loads with `Qwen3VLForConditionalGeneration.from_pretrained`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLModel,
+    Qwen3VLTextRotaryEmbedding,
+    Qwen3VLVisionRotaryEmbedding,
+)
+
+from pinlab.models.backbone import Backbone
+from pinlab.records import PinLabError
+
+SHARD_SIZE = "8MB"
+
+
+def save_backbone(
+    folder: Path,
+    backbone: Backbone,
+    tokenizer: PreTrainedTokenizerFast,
+    training: dict,
+    extra: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a model folder whole or not at all, weights in bfloat16.
+
+    Args:
+        training: data hash, seed, steps, wall-clock, best validation and the curve.
+        extra: tensors beside the model, such as the projector's; stored in head.safetensors with the head.
+    """
+    draft = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    weights = {f"model.{name}": value.to(torch.bfloat16) for name, value in backbone.qwen.state_dict().items()}
+    save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
+    head = {"head.weight": backbone.head.weight, **(extra or {})}
+    save_file({k: v.detach().to(torch.bfloat16).contiguous() for k, v in head.items()}, draft / "head.safetensors")
+    config = backbone.qwen.config
+    config.architectures = ["Qwen3VLForConditionalGeneration"]
+    config.save_pretrained(draft)
+    tokenizer.save_pretrained(draft)
+    (draft / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[str, Tensor]]:
+    """Read a model folder.
+
+    Args:
+        vision_layer: False never allocates the tower, whether or not the folder holds one.
+
+    Returns:
+        The model in float32 and evaluation mode, and the extra tensors of head.safetensors.
+
+    Raises:
+        PinLabError: a file is missing or broken, or weights do not fit the configuration.
+    """
+    if not (folder / "config.json").is_file():
+        raise PinLabError(f"{folder}: no model here (config.json is missing); run `python -m pinlab train`")
+    config = Qwen3VLConfig.from_pretrained(folder)
+    weights = read_shards(folder)
+    with torch.device("meta"):
+        qwen = Qwen3VLModel(config)
+    if not vision_layer:
+        del qwen.visual
+        weights = {k: v for k, v in weights.items() if not k.startswith("visual.")}
+    try:
+        qwen.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
+    except RuntimeError as error:
+        raise PinLabError(f"{folder}: weights do not fit config.json ({str(error).splitlines()[-1].strip()})") from error
+    # Buffers that are computed, not stored, were made on the meta device: make them again.
+    qwen.language_model.rotary_emb = Qwen3VLTextRotaryEmbedding(config=qwen.language_model.config)
+    if vision_layer:
+        qwen.visual.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(qwen.visual.config)
+    backbone = Backbone(qwen)
+    extra = {k: v.float() for k, v in _read(folder / "head.safetensors").items()}
+    backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
+    assert backbone.has_vision_layer == vision_layer
+    return backbone.eval().requires_grad_(False), extra
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer stored with a model."""
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def read_shards(folder: Path) -> dict[str, Tensor]:
+    """All weights of a model folder, `model.` taken off their names."""
+    index = folder / "model.safetensors.index.json"
+    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        weights |= _read(folder / name)
+    return {key.removeprefix("model."): value for key, value in weights.items()}
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
+    """One safetensors file and a JSON beside it, the JSON last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".tmp")
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, draft)
+    draft.rename(path)
+    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise PinLabError(f"{path} is missing; run `python -m pinlab train` or fetch the lab again") from error
+    except SafetensorError as error:
+        raise PinLabError(f"{path} is not a whole safetensors file ({error}); fetch the lab again") from error

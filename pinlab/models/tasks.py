@@ -1,0 +1,189 @@
+"""What is trained: `base` on pictures and their words, every other model on saves.
+
+`SavesTask` is one class for `full` and `swapped`: same sampling, losses, negatives and query mix; only
+its `PinInput` differs. That is how the comparison stays fair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinlab.models.backbone import Backbone
+from pinlab.models.data import SaveBatch, TrainingSet, draw_batch
+from pinlab.models.inputs import LiveVision, MetadataTokens, PinInput
+from pinlab.models.losses import Temperature, bank_infonce, symmetric_infonce
+from pinlab.models.prompt import PinPart, PromptBuilder
+
+METADATA_DROPOUT = 0.4
+ENCODE_ROWS = 192
+
+
+def autocast() -> torch.autocast:
+    """bfloat16 matmuls in training: three times the speed of float32 on CPUs that have them, and on CUDA."""
+    return torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16)
+
+
+class BaseTask:
+    """Image-text contrastive training of tower and text stack. It never sees a board."""
+
+    def __init__(
+        self, backbone: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, batch: int, seed: int
+    ) -> None:
+        self.backbone, self.builder, self.data, self.batch, self.seed = backbone, builder, data, batch, seed
+        backbone.use_attention("eager")
+        self.model = nn.ModuleDict({"backbone": backbone, "temperature": Temperature()})
+        self.metadata = MetadataTokens(builder, data.texts)
+        self.vision = LiveVision(backbone.qwen.visual, images, self.metadata, seed)
+        self.texts = [builder.text(text) for text in data.texts]
+        named = np.array([bool(text) for text in data.texts]) & data.visible
+        order = np.random.default_rng(7).permutation(np.flatnonzero(named))
+        self.watched, self.rows = order[:256], order[256:]
+
+    def loss(self, step: int) -> Tensor:
+        """InfoNCE of pictures against their texts, both through the text stack."""
+        rng = np.random.default_rng([self.seed, step])
+        self.vision.generator.manual_seed(self.seed * 1_000_003 + step)
+        rows = rng.choice(self.rows, self.batch, replace=False)
+        with autocast():
+            left, right = self._pictures(rows), self._words(rows)
+            return symmetric_infonce(left, right, self.model["temperature"](), self._same_text(rows))
+
+    def validate(self) -> dict[str, float]:
+        """How often a picture of 256 that were not trained on finds its own text first, and in ten."""
+        with torch.inference_mode(), autocast():
+            scores = self._pictures(self.watched) @ self._words(self.watched).T
+        better = (scores > scores.diagonal()[:, None]).sum(1)
+        return {"score": float((better < 10).float().mean()), "first": float((better < 1).float().mean())}
+
+    def _pictures(self, rows: np.ndarray) -> Tensor:
+        batch = self.builder.build([([self.vision.part(int(r), False)], ()) for r in rows], item=True)
+        return self.backbone(batch, self.vision.features(rows, None, upload=False))
+
+    def _words(self, rows: np.ndarray) -> Tensor:
+        return self.backbone(self.builder.build([((), self.texts[r]) for r in rows], item=True), None)
+
+    def _same_text(self, rows: np.ndarray) -> Tensor:
+        texts = np.array([self.data.texts[r] for r in rows])
+        same = torch.from_numpy(texts[:, None] == texts[None, :])
+        return same.fill_diagonal_(False)
+
+
+class SavesTask:
+    """Board completion: query pins and/or the board's title -> a pin people filed there."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        pins: PinInput,
+        builder: PromptBuilder,
+        data: TrainingSet,
+        *,
+        batch: int,
+        seed: int,
+        mode: str | None = None,
+        refresh_every: int = 100,
+    ) -> None:
+        self.backbone, self.pins, self.builder, self.data = backbone, pins, builder, data
+        self.batch, self.seed, self.mode, self.refresh_every = batch, seed, mode, refresh_every
+        backbone.use_attention("eager")
+        self.model = nn.ModuleDict({"backbone": backbone, "pins": pins.modules, "temperature": Temperature()})
+        self.titles = {board.id: builder.text(board.title) for board in data.boards}
+        self.hidden_pins = torch.from_numpy(~data.visible)
+        self.bank: Tensor | None = None
+
+    def loss(self, step: int) -> Tensor:
+        """InfoNCE against all visible pins, the targets' item vectors fresh, the others from the bank."""
+        rng = np.random.default_rng([self.seed, step])
+        if isinstance(self.pins, LiveVision):
+            self.pins.generator.manual_seed(self.seed * 1_000_003 + step)
+        if self.bank is None or step % self.refresh_every == 0:
+            self.model.eval()
+            self.bank = self.item_vectors().clone()
+            self.model.train()
+        drawn = draw_batch(self.data, self.batch, rng, self.mode)
+        with autocast():
+            query = self.query_vectors(drawn, rng.random() >= METADATA_DROPOUT)
+            fresh = self._items(drawn.target, rng.random() >= METADATA_DROPOUT, drawn.fold)
+        blocked = self._blocked(drawn)
+        target = torch.from_numpy(drawn.target)
+        loss = bank_infonce(query, fresh, target, self.bank, blocked, self.model["temperature"]())
+        self.bank[target] = fresh.detach().to(self.bank.dtype)
+        return loss
+
+    def query_vectors(self, drawn: SaveBatch, metadata: bool) -> Tensor:
+        """(B, 128) vectors of training queries."""
+        upload = drawn.mode == "upload"
+        titled = drawn.mode in ("pins and title", "title")
+        prompts = [
+            (
+                [self.pins.part(int(r), metadata and not upload) for r in rows],
+                self.titles[board.id] if titled else (),
+            )
+            for rows, board in zip(drawn.query, drawn.boards, strict=True)
+        ]
+        features = self.pins.features(drawn.query.reshape(-1), drawn.fold, upload) if drawn.query.size else None
+        return self.backbone(self.builder.build(prompts), features)
+
+    def item_vectors(self) -> Tensor:
+        """(N, 128) item vectors of the whole catalog, in evaluation mode."""
+        with torch.inference_mode(), autocast():
+            rows = np.arange(self.data.size)
+            parts = [self._items(rows[i : i + ENCODE_ROWS], True, None) for i in range(0, len(rows), ENCODE_ROWS)]
+        return torch.cat(parts)
+
+    def validate(self) -> dict[str, float]:
+        """Recall@10 on validation saves, in total and on the strict slice; refreshes the bank."""
+        items = self.item_vectors()
+        self.bank = items.clone()
+        queries = []
+        boards = self.data.validated
+        with torch.inference_mode(), autocast():
+            for start in range(0, len(boards), 64):
+                some = boards[start : start + 64]
+                prompts = [([self.pins.part(int(r), True) for r in b.query], ()) for b in some]
+                features = self.pins.features(np.concatenate([b.query for b in some]), None, upload=False)
+                queries.append(self.backbone(self.builder.build(prompts), features))
+        return validation_recall(torch.cat(queries) @ items.T, boards)
+
+    def _items(self, rows: np.ndarray, metadata: bool, fold: int | None) -> Tensor:
+        batch = self.builder.build([([self.pins.part(int(r), metadata)], ()) for r in rows], item=True)
+        return self.backbone(batch, self.pins.features(rows, fold, upload=False))
+
+    def _blocked(self, drawn: SaveBatch) -> Tensor:
+        blocked = torch.from_numpy(drawn.known) | self.hidden_pins
+        if drawn.mode != "upload" and drawn.query.size:
+            blocked.scatter_(1, torch.from_numpy(drawn.query), True)
+        blocked[torch.arange(len(drawn.target)), torch.from_numpy(drawn.target)] = False
+        return blocked
+
+
+def validation_recall(scores: Tensor, boards: Sequence, k: int = 10) -> dict[str, float]:
+    """Recall@k of validation pins among all pins that are not train pins of the board.
+
+    Args:
+        scores: (boards, N).
+        boards: BoardRows, in the order of the rows.
+    """
+    scores = scores.float().clone()
+    for i, board in enumerate(boards):
+        scores[i, torch.from_numpy(board.train)] = -torch.inf
+    top = scores.topk(k, dim=1).indices.cpu().numpy()
+    total, strict = [], []
+    for row, board in zip(top, boards, strict=True):
+        for into, wanted in ((total, board.validation), (strict, board.validation_strict)):
+            if len(wanted):
+                into.append(np.isin(row, wanted).sum() / min(k, len(wanted)))
+    return {"score": float(np.mean(total)), "strict": float(np.mean(strict)) if strict else float("nan")}
+
+
+def normalised(vectors: Tensor) -> Tensor:
+    """Rows scaled to length 1."""
+    return F.normalize(vectors.float(), dim=-1)
+
+
+__all__ = ["BaseTask", "PinPart", "SavesTask", "autocast", "normalised", "validation_recall"]

@@ -1,0 +1,184 @@
+"""The one training loop: seeded, checkpointed, resumable, watched on validation.
+
+Knows nothing about what is trained: a task gives parameters, a loss per step and a validation score.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pinlab.records import PinLabError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast. Steps, not minutes, so that the same plan gives the same weights.
+
+    The learning rate warms up over the first 4 %, stays, and falls linearly to a twentieth over the last 45 %.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int = 0
+    weight_decay: float = 0.05
+    validate_every: int = 200
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step."""
+        warm = min(1.0, (step + 1) / max(1, round(0.04 * self.steps)))
+        left = (self.steps - step) / max(1, round(0.45 * self.steps))
+        return self.learning_rate * min(warm, max(0.05, min(1.0, left)))
+
+
+class Task(Protocol):
+    """What the loop trains."""
+
+    model: nn.Module
+
+    def loss(self, step: int) -> Tensor:
+        """Loss of one step; all randomness comes from the task's seed and the step."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Validation scores; "score" decides which weights are kept."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run reports (training.json)."""
+
+    steps: int
+    best_step: int
+    best: dict[str, float]
+    wall_clock_s: float
+    curve: list[dict[str, float]]
+    flat: bool
+
+
+def is_flat(curve: list[dict[str, float]], tolerance: float = 0.005) -> bool:
+    """The plateau rule: the best of the last fifth is at most `tolerance` above the best before it."""
+    if len(curve) < 5:
+        return False
+    start = curve[-1]["step"] * 0.8
+    before = [point["score"] for point in curve if point["step"] <= start]
+    after = [point["score"] for point in curve if point["step"] > start]
+    return bool(before and after) and max(after) <= max(before) + tolerance
+
+
+def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str], None] = tqdm.write) -> Outcome:
+    """Run a plan to its end, from the last checkpoint in `folder` if there is one.
+
+    Leaves the weights with the best validation score in the task's model, and `done.json` in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(_groups(task.model, plan.weight_decay), lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
+    state = _resume(task.model, optimizer, plan, folder)
+    if state["step"] < plan.steps:
+        _run(task, plan, folder, label, optimizer, state, log)
+    task.model.load_state_dict(load_file(folder / "best.safetensors"))
+    best = max(state["curve"], key=lambda point: point["score"])
+    outcome = Outcome(
+        steps=plan.steps,
+        best_step=int(best["step"]),
+        best=best,
+        wall_clock_s=round(state["seconds"], 1),
+        curve=state["curve"],
+        flat=is_flat(state["curve"]),
+    )
+    (folder / "done.json").write_text(json.dumps({"plan": asdict(plan), **asdict(outcome)}, indent=1) + "\n")
+    return outcome
+
+
+def _run(
+    task: Task,
+    plan: Plan,
+    folder: Path,
+    label: str,
+    optimizer: torch.optim.Optimizer,
+    state: dict,
+    log: Callable[[str], None],
+) -> None:
+    bar = tqdm(range(state["step"], plan.steps), initial=state["step"], total=plan.steps, desc=label, mininterval=2)
+    clock = time.monotonic()
+    shown = None
+    for step in bar:
+        task.model.train()
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        loss = task.loss(step)
+        if not torch.isfinite(loss):
+            raise PinLabError(f"{label}: the loss is {loss.item()} at step {step}; lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
+        optimizer.step()
+        shown = loss.item() if shown is None else 0.95 * shown + 0.05 * loss.item()
+        if (step + 1) % plan.validate_every == 0 or step + 1 == plan.steps:
+            task.model.eval()
+            point = {"step": step + 1, "loss": round(shown, 4), **task.validate()}
+            _keep_best(task.model, point, state, folder)
+            state["curve"].append(point)
+            log(f"{label}: {json.dumps(point)}")
+            state["seconds"] += time.monotonic() - clock
+            clock = time.monotonic()
+            _checkpoint(task.model, optimizer, step + 1, plan, state, folder)
+        best = max((p["score"] for p in state["curve"]), default=float("nan"))
+        bar.set_postfix(loss=f"{shown:.3f}", best=f"{best:.3f}", refresh=False)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _keep_best(model: nn.Module, point: dict[str, float], state: dict, folder: Path) -> None:
+    if all(point["score"] > other["score"] for other in state["curve"]):
+        _write(dict(model.state_dict()), folder / "best.safetensors")
+
+
+def _checkpoint(
+    model: nn.Module, optimizer: torch.optim.Optimizer, step: int, plan: Plan, state: dict, folder: Path
+) -> None:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        for name, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{i}.{name}"] = value
+    _write(tensors, folder / "last.safetensors")
+    record = {"step": step, "seconds": state["seconds"], "curve": state["curve"], "plan": asdict(plan)}
+    draft = folder / "last.json.tmp"
+    draft.write_text(json.dumps(record))
+    draft.rename(folder / "last.json")
+
+
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, folder: Path) -> dict:
+    marker = folder / "last.json"
+    if not marker.is_file():
+        return {"step": 0, "seconds": 0.0, "curve": []}
+    record = json.loads(marker.read_text())
+    if record["plan"] != asdict(plan):
+        raise PinLabError(f"{folder}: holds a run of another plan; delete the folder to start anew")
+    tensors = load_file(folder / "last.safetensors")
+    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        prefix = f"optimizer.{i}."
+        optimizer.state[parameter] = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+    return {"step": record["step"], "seconds": record["seconds"], "curve": record["curve"]}
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    draft = path.with_name(path.name + ".tmp")
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, draft)
+    draft.rename(path)

@@ -1,0 +1,138 @@
+"""Pixels to visual tokens: the vision layer of Qwen3-VL as the lab calls it.
+
+Legend: B images, P patches per image, V = P / merge^2 tokens per image, L DeepStack layers, D width.
+Every picture is letterboxed to one square, so all grids of a lab are equal and towers run in batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel, apply_rotary_pos_emb_vision
+from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What the vision layer gives the text stack for B images.
+
+    Args:
+        tokens: (B, V, D) merged visual tokens.
+        deepstack: (L, B, V, D) features added after the first L text layers.
+    """
+
+    tokens: Tensor
+    deepstack: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def select(self, rows: Tensor) -> VisionFeatures:
+        """The features of some images, in the given order; rows is int64 (B',)."""
+        return VisionFeatures(self.tokens[rows], self.deepstack[:, rows])
+
+    @staticmethod
+    def join(parts: list[VisionFeatures]) -> VisionFeatures:
+        """Stack several batches along the image axis."""
+        return VisionFeatures(torch.cat([p.tokens for p in parts]), torch.cat([p.deepstack for p in parts], dim=1))
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 (B, S, S, 3) -> float (B, 3, S, S) in [-1, 1]: Qwen3-VL's mean and std of 0.5."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def patchify(pixels: Tensor, patch: int = 16, merge: int = 2, temporal: int = 2) -> Tensor:
+    """float (B, 3, S, S) -> (B, P, 3 * temporal * patch^2), in the order of Qwen2VLImageProcessorPil.
+
+    Patches of one merge x merge block follow each other; a still image is repeated `temporal` times.
+    """
+    b, c, side, _ = pixels.shape
+    blocks = side // (patch * merge)
+    x = pixels.reshape(b, c, blocks, merge, patch, blocks, merge, patch)
+    x = x.permute(0, 2, 5, 3, 6, 1, 4, 7)  # (B, blocks, blocks, merge, merge, C, patch, patch)
+    x = x.unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, temporal, -1, -1)
+    return x.reshape(b, (blocks * merge) ** 2, c * temporal * patch * patch)
+
+
+def image_grid(images: int, side: int, patch: int = 16) -> Tensor:
+    """int64 (B, 3): time, height and width of each image in patches."""
+    return torch.tensor([[1, side // patch, side // patch]] * images)
+
+
+def run_tower(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatures:
+    """The released forward pass: float (B, 3, S, S) -> VisionFeatures. What every answer uses."""
+    patches = patchify(pixels.to(visual.dtype), visual.config.patch_size)
+    b, p, _ = patches.shape
+    grid = image_grid(b, pixels.shape[-1], visual.config.patch_size).to(pixels.device)
+    out = visual(patches.flatten(0, 1), grid_thw=grid)
+    v = p // visual.spatial_merge_unit
+    deepstack = torch.stack([f.view(b, v, -1) for f in out.deepstack_features])
+    return VisionFeatures(out.pooler_output.view(b, v, -1), deepstack)
+
+
+def run_tower_batched(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatures:
+    """The same numbers as `run_tower`, one attention call per block instead of one per image.
+
+    The released code splits packed images in a Python loop; with equal grids a batch axis does the
+    same about three times faster on a CPU, which is what makes training the tower affordable here.
+    """
+    patches = patchify(pixels, visual.config.patch_size)  # (B, P, C)
+    b = len(patches)
+    grid = image_grid(1, pixels.shape[-1], visual.config.patch_size).to(pixels.device)
+    merge = visual.spatial_merge_size
+    indices, weights = get_vision_interpolation_indices_and_weights(
+        grid,
+        num_grid_per_side=visual.num_grid_per_side,
+        mode=visual.interpolation_mode,
+        align_corners=visual.interpolation_align_corners,
+        spatial_merge_size=merge,
+    )
+    position = (visual.pos_embed(indices) * weights[:, :, None]).sum(1)  # (P, D)
+    proj = visual.patch_embed.proj
+    hidden = F.linear(patches, proj.weight.flatten(1), proj.bias) + position
+    rope = visual.rotary_pos_emb(hidden, get_vision_position_ids(grid, merge))
+    deepstack = []
+    for number, block in enumerate(visual.blocks):
+        hidden = hidden + _attend(block.attn, block.norm1(hidden), rope)
+        hidden = hidden + block.mlp(block.norm2(hidden))
+        if number in visual.deepstack_visual_indexes:
+            merger = visual.deepstack_merger_list[visual.deepstack_visual_indexes.index(number)]
+            deepstack.append(_merge(merger, hidden, b))
+    return VisionFeatures(_merge(visual.merger, hidden, b), torch.stack(deepstack))
+
+
+def _attend(attention: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    b, p, d = x.shape
+    q, k, v = attention.qkv(x).view(b * p, 3, attention.num_heads, -1).unbind(1)  # (B * P, heads, d)
+    cos, sin = (r.repeat(b, 1) for r in rope)
+    q, k = apply_rotary_pos_emb_vision(q, k, cos, sin)
+    q, k, v = (t.reshape(b, p, attention.num_heads, -1).transpose(1, 2) for t in (q, k, v))
+    # Plain matmuls: for a few dozen patches the fused kernel's backward pass is twice as slow on a CPU.
+    weights = ((q * attention.scaling) @ k.transpose(-1, -2)).softmax(-1)
+    return attention.proj((weights.to(v.dtype) @ v).transpose(1, 2).reshape(b, p, d))
+
+
+def _merge(merger: nn.Module, hidden: Tensor, images: int) -> Tensor:
+    return merger(hidden.flatten(0, 1)).view(images, -1, merger.linear_fc2.out_features)
+
+
+def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Small shifts, zooms and mirror images, white outside: float (B, 3, S, S) -> the same shape.
+
+    What uploads do to a known picture (resize, crop) must not move it far.
+    """
+    b = len(pixels)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(b, generator=generator) * (high - low) + low
+
+    scale, mirror = uniform(0.8, 1.1), torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(b, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = scale * mirror, scale
+    theta[:, 0, 2], theta[:, 1, 2] = uniform(-0.12, 0.12), uniform(-0.12, 0.12)
+    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return 1.0 - F.grid_sample(1.0 - pixels, grid, mode="bilinear", align_corners=False)
