@@ -6,6 +6,7 @@ one: a query without any says nothing and is left out by the caller, not scored 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -57,9 +58,9 @@ def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> flo
 def ndcg_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     """Discounted gain of the top k (1 / log2(rank + 1) per relevant pin) over that of an ideal list."""
     wanted = _check(ranked, relevant, k)
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    gained = sum(float(discounts[place]) for place, pin in enumerate(ranked[:k]) if pin in wanted)
-    return gained / float(discounts[: min(k, len(wanted))].sum())
+    gained = sum(1 / math.log2(place + 1) for place, pin in enumerate(ranked[:k], start=1) if pin in wanted)
+    # Summed in the same order as above, so that an ideal list scores exactly 1.
+    return gained / sum(1 / math.log2(place + 1) for place in range(1, min(k, len(wanted)) + 1))
 
 
 def mrr_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
