@@ -1,0 +1,196 @@
+"""What one visitor has asked so far: a small plain dictionary in `gr.State`, and the counters drawn from it.
+
+Nothing here is shared: every function takes a visit and returns a new one. Sums are kept per pair of models, so that
+what is compared was always asked of both. Recall@10 is kept per board and only for boards asked without words or
+uploads, as in the evaluation; asking the same board again changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pinlab.cost import dollars_per_1000
+from pinlab.metrics import recall_at_k
+from pinlab.records import Answer, Cost, Query
+from pinlab.ui import text
+from pinlab.ui.cards import dollars, gflop, milliseconds, number
+
+if TYPE_CHECKING:
+    from pinlab.lab import Lab
+
+K = 10
+CHOSEN, DRAWN = "chosen", "drawn"
+SUMS = ("ms", "gflops", "tokens", "images", "vision_ms", "vision_gflops")
+
+
+def new_visit() -> dict:
+    """A visitor who asked nothing yet."""
+    return {"pairs": {}, "last": None, "run": None}
+
+
+def pair_key(left: str, right: str) -> str:
+    """The key of a pair of models; the sides matter."""
+    return f"{left}|{right}"
+
+
+def board_recall(lab: Lab, answer: Answer, query: Query) -> float | None:
+    """Recall@10 of an answer to a board by itself; None where it would not compare with the evaluation."""
+    if query.board is None or query.text or query.images or query.board not in lab.split.scored:
+        return None
+    return recall_at_k([hit.pin for hit in answer.hits], lab.split.test[query.board], K)
+
+
+def add_answers(lab: Lab, visit: dict, names: tuple[str, str], query: Query, answers: tuple, origin: str) -> dict:
+    """The visit after one question to both models. An answer is None where that side failed."""
+    key = pair_key(*names)
+    pair = visit["pairs"].get(key) or {"requests": 0, "failed": 0, "sides": [dict.fromkeys(SUMS, 0.0)] * 2, "boards": {}}
+    if None in answers:
+        pair = pair | {"failed": pair["failed"] + 1}
+    else:
+        sides = [_add(side, answer.cost) for side, answer in zip(pair["sides"], answers, strict=True)]
+        pair = pair | {"requests": pair["requests"] + 1, "sides": sides}
+        recalls = [board_recall(lab, answer, query) for answer in answers]
+        if None not in recalls:
+            boards = pair["boards"]
+            # A board that the visitor chose stays chosen when a random draw meets it again.
+            kept = CHOSEN if boards.get(query.board, {}).get("origin") == CHOSEN else origin
+            pair = pair | {"boards": boards | {query.board: {"recalls": recalls, "origin": kept}}}
+    return visit | {"pairs": visit["pairs"] | {key: pair}}
+
+
+def remember(visit: dict, names: tuple[str, str], query: Query, answers: tuple) -> dict:
+    """Keep what the map marks and what a new price is applied to: the pins and costs of the last question."""
+    sides = [
+        None if a is None else {"pins": [h.pin for h in a.hits], "cost": {k: getattr(a.cost, k) for k in _COST}}
+        for a in answers
+    ]
+    return visit | {"last": {"names": list(names), "board": query.board, "sides": sides}}
+
+
+def last_costs(visit: dict) -> tuple[Cost | None, Cost | None]:
+    """The costs of the last two answers."""
+    sides = visit["last"]["sides"] if visit["last"] else (None, None)
+    left, right = (None if side is None else Cost(**side["cost"]) for side in sides)
+    return left, right
+
+
+_COST = ("latency_ms", "gflops", "tokens", "images_encoded", "stages", "stage_gflops")
+
+
+def _add(side: dict, cost: Cost) -> dict:
+    spent = {
+        "ms": cost.latency_ms,
+        "gflops": cost.gflops,
+        "tokens": cost.tokens,
+        "images": cost.images_encoded,
+        "vision_ms": cost.stages.get("decode", 0.0) + cost.stages.get("vision", 0.0),
+        "vision_gflops": cost.stage_gflops.get("vision", 0.0),
+    }
+    return {name: side[name] + spent[name] for name in SUMS}
+
+
+# ---------------------------------------------------------------- the counters on screen
+
+
+def totals_view(visit: dict, names: tuple[str, str], price: dict) -> dict:
+    """The counters of the visit for one pair of models."""
+    pair = visit["pairs"].get(pair_key(*names))
+    view = {"label": text.TOTALS_LABEL, "blocks": [], "message": text.TOTALS_EMPTY}
+    if not pair or not pair["requests"]:
+        failed = pair["failed"] if pair else 0
+        return view | {"message": text.TOTALS_FAILED.format(count=failed) if failed else text.TOTALS_EMPTY}
+    blocks = [_requests(pair), _recalls(pair, names), _costs(pair, names, price), _saved(pair, names, price)]
+    return view | {"blocks": blocks, "message": ""}
+
+
+def _requests(pair: dict) -> dict:
+    failed = text.TOTALS_FAILED.format(count=pair["failed"]) if pair["failed"] else ""
+    return {
+        "id": "requests",
+        "title": text.TOTALS_REQUESTS,
+        "tag": "counted",
+        "big": f"{pair['requests']:,}",
+        "note": failed or text.TOTALS_REQUESTS_NOTE,
+    }
+
+
+def _recalls(pair: dict, names: tuple[str, str]) -> dict:
+    boards = pair["boards"].values()
+    means = [sum(b["recalls"][i] for b in boards) / len(boards) if boards else None for i in (0, 1)]
+    lines = [
+        {"label": name, "value": f"{mean:.3f}" if mean is not None else text.UNKNOWN, "share": mean or 0.0, "side": i}
+        for i, (name, mean) in enumerate(zip(names, means, strict=True))
+    ]
+    return {
+        "id": "recall",
+        "title": text.TOTALS_RECALL,
+        "tag": "",
+        "lines": lines,
+        "note": boards_words([b["origin"] for b in boards]),
+    }
+
+
+def boards_words(origins: list[str]) -> str:
+    """How many boards a figure rests on, and who chose them: no figure of a visit is an estimate."""
+    n, chosen = len(origins), origins.count(CHOSEN)
+    if not n:
+        return text.BOARDS_NONE
+    if chosen == n:
+        words = text.BOARDS_CHOSEN
+    else:
+        words = text.BOARDS_BOTH if chosen else text.BOARDS_DRAWN
+    return words.format(n=n, boards=text.BOARD_WORD[n != 1], chosen=chosen, drawn=n - chosen)
+
+
+def _costs(pair: dict, names: tuple[str, str], price: dict) -> dict:
+    most = max(side["ms"] for side in pair["sides"]) or 1.0
+    lines = [
+        {
+            "label": name,
+            "value": milliseconds(side["ms"]),
+            "share": side["ms"] / most,
+            "side": i,
+            "detail": f"{gflop(side['gflops'])} · {int(side['tokens']):,} tokens · {int(side['images']):,} images",
+            "usd": dollars(_usd(side["ms"], pair, price)),
+        }
+        for i, (name, side) in enumerate(zip(names, pair["sides"], strict=True))
+    ]
+    return {"id": "cost", "title": text.TOTALS_COST, "tag": "measured", "lines": lines, "note": price["words"]}
+
+
+def _usd(ms: float, pair: dict, price: dict) -> float:
+    """Modelled dollars per 1,000 answers at the mean time of this visit."""
+    return dollars_per_1000(ms / pair["requests"], price["usd"])
+
+
+def _saved(pair: dict, names: tuple[str, str], price: dict) -> dict:
+    block = {"id": "saved", "title": text.TOTALS_SAVED, "tag": "", "lines": []}
+    if set(names) != {"full", "swapped"}:
+        return block | {"note": text.SAVED_ONLY}
+    full, swapped = (pair["sides"][names.index(name)] for name in ("full", "swapped"))
+    cached = full | {"ms": full["ms"] - full["vision_ms"], "gflops": full["gflops"] - full["vision_gflops"]}
+    lines = [
+        {
+            "label": text.SAVED_AGAINST.format(name=name),
+            "tag": tag,
+            "value": _percent(rival["ms"], swapped["ms"]),
+            "detail": text.SAVED_LINE.format(
+                ms=milliseconds(abs(rival["ms"] - swapped["ms"])),
+                gflops=_percent(rival["gflops"], swapped["gflops"]),
+            ),
+            "usd": text.SAVED_USD.format(usd=dollars(_usd(rival["ms"], pair, price) - _usd(swapped["ms"], pair, price))),
+        }
+        for name, tag, rival in (("full", "measured", full), ("cached", "modelled", cached))
+    ]
+    return block | {"lines": lines, "note": text.SAVED_CACHED_NOTE}
+
+
+def _percent(rival: float, own: float) -> str:
+    """How much less `own` is than `rival`, in words; more, when it is more."""
+    if rival <= 0:
+        return text.UNKNOWN
+    share = 100 * (rival - own) / rival
+    if share < 0:
+        return text.SAVED_MORE.format(percent=f"{number(-share)} %")
+    # Never rounded up to 100 %: something is always spent.
+    return text.SAVED_LESS.format(percent=f"{number(share) if share < 99 else f'{min(share, 99.9):.1f}'} %")

@@ -1,0 +1,307 @@
+// Draws PinLab's widgets from data. Text is only ever set as text: nothing in this file writes HTML.
+// Python side: pinlab/ui/widgets.py. Words: pinlab/ui/text.py, handed over as window.PinLabText.
+(() => {
+  "use strict";
+  if (window.PinLab) return;
+  const words = window.PinLabText;
+
+  // ---- building blocks -------------------------------------------------------------------------
+  // el("p", {class: "x", onclick: f}, "text", child, null): attributes by name, functions as listeners.
+  function el(tag, attributes, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (value === null || value === undefined || value === false) continue;
+      if (typeof value === "function") node.addEventListener(name.slice(2), value);
+      else node.setAttribute(name, value === true ? "" : String(value));
+    }
+    node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+    return node;
+  }
+
+  const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  const tag = (name) => name ? el("abbr", { class: `pl-tag is-${name}`, title: words.tags[name] }, name) : null;
+
+  function picture(card, size = 96, lazy = false) {
+    const image = el("img", {
+      src: card.src, alt: card.alt, width: size, height: size, decoding: "async", loading: lazy ? "lazy" : "eager",
+    });
+    image.addEventListener("error", () => image.replaceWith(el("span", { class: "pl-missing" }, words.missing)), { once: true });
+    return image;
+  }
+
+  // A bar of `share` (0 to 1) for one side.
+  const meter = (share, side) => {
+    const inner = el("i", { class: `pl-bar-fill is-side${side}` });
+    inner.style.width = `${Math.round(1000 * Math.min(1, Math.max(0, share))) / 10}%`;
+    return el("span", { class: "pl-bar", "aria-hidden": "true" }, inner);
+  };
+
+  // Screen readers hear at most one message in three seconds, the latest.
+  function announcer(root) {
+    const node = el("p", { class: "pl-sr", role: "status", "aria-live": "polite" });
+    root.before(node);
+    let timer = 0, next = "", last = 0;
+    return (message) => {
+      if (!message || message === next) return;
+      next = message;
+      clearTimeout(timer);
+      timer = setTimeout(() => { last = Date.now(); node.textContent = next; }, Math.max(250, 3000 - (Date.now() - last)));
+    };
+  }
+
+  // ---- one pin ---------------------------------------------------------------------------------
+  const titled = (card) => card.title
+    ? el("span", { dir: "auto", class: "pl-name" }, card.title)
+    : el("em", { class: "pl-name pl-untitled" }, words.untitled);
+
+  function twins(pin, on) {
+    for (const tile of document.querySelectorAll(".pl-side .pl-tile")) {
+      tile.classList.toggle("is-twin", on && tile.dataset.pin === pin);
+    }
+  }
+
+  function tile(card, open) {
+    return el("li", { class: card.held ? "pl-card is-held" : "pl-card" },
+      el("button", {
+        type: "button", class: "pl-tile", "data-pin": card.pin, "aria-label": card.label || card.alt,
+        onclick: () => open(card), onmouseenter: () => twins(card.pin, true), onmouseleave: () => twins(card.pin, false),
+        onfocus: () => twins(card.pin, true), onblur: () => twins(card.pin, false),
+      },
+        el("span", { class: "pl-frame" }, picture(card),
+          card.held ? el("span", { class: "pl-tick" }, el("b", {}, "✓"), el("span", { class: "pl-tick-words" }, words.held.replace("✓", ""))) : null,
+          el("span", { class: "pl-credit" }, el("span", { dir: "auto" }, card.by), el("span", {}, card.license))),
+        card.rank ? el("span", { class: "pl-rank" }, el("b", {}, String(card.rank)), el("span", { class: "pl-score" }, card.score)) : null,
+        titled(card)));
+  }
+
+  function facts(card) {
+    const boards = card.boards.map((board) => el("li", {},
+      el("span", { dir: "auto" }, board.title), el("span", { class: "pl-kind" }, board.kind)));
+    if (card.more) boards.push(el("li", { class: "pl-muted" }, card.more));
+    const row = (name, ...value) => [el("dt", {}, name), el("dd", { dir: "auto" }, ...value)];
+    return el("dl", { class: "pl-facts" },
+      row(words.author, card.author), row(words.license, card.license), row(words.source, card.source),
+      card.score && card.rank ? row(words.score, card.score) : null,
+      row(words.boards, boards.length ? el("ul", { class: "pl-boards" }, boards) : words.noBoards));
+  }
+
+  function openPin(card) {
+    const close = el("button", { type: "button", class: "pl-close", "aria-label": words.close, onclick: () => dialog.close() }, "×");
+    const dialog = el("dialog", { class: "pl-dialog", "aria-label": card.title || words.untitled },
+      close,
+      el("div", { class: "pl-dialog-picture" }, picture(card, 288)),
+      el("div", { class: "pl-dialog-words" },
+        el("h2", {}, titled(card)),
+        card.held ? el("p", { class: "pl-held-line" }, el("b", {}, "✓ "), words.heldLong) : null,
+        card.description ? el("p", { class: "pl-description", dir: "auto" }, card.description) : null,
+        facts(card)));
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  // ---- widgets: each gets (root, props, trigger) and returns the function that redraws ------------
+  const widgets = {
+    header(root, props) {
+      return () => {
+        const view = props.value;
+        root.replaceChildren(
+          el("div", { class: "pl-brand" }, el("h1", {}, view.title), el("p", {}, view.tagline)),
+          el("div", { class: "pl-chips" }, view.chips.map((chip) => el("span", { class: "pl-chip" }, chip)),
+            el("button", { type: "button", class: "pl-theme", "aria-label": words.theme, title: words.theme, onclick: switchTheme }, "◐")));
+      };
+    },
+
+    note(root, props) {
+      return () => root.replaceChildren(
+        ...(props.value.title ? [el("h2", { class: "pl-h" }, props.value.title)] : []),
+        ...props.value.lines.map((line) => el("p", { class: "pl-muted" }, line)));
+    },
+
+    strip(root, props) {
+      return () => {
+        const view = props.value;
+        root.replaceChildren(
+          el("p", { class: "pl-strip-words" }, view.lines.map((line) => el("span", {}, line + " "))),
+          el("ol", { class: "pl-strip-pins", "aria-label": view.label }, view.pins.map((card) => tile(card, openPin))));
+      };
+    },
+
+    problem(root, props) {
+      root.setAttribute("role", "alert");
+      return () => root.replaceChildren(...props.value.messages.map((message) => el("p", {}, el("b", { "aria-hidden": "true" }, "! "), message)));
+    },
+
+    asked(root, props) {
+      return () => root.replaceChildren(
+        el("h2", { class: "pl-h", dir: "auto" }, props.value.words), el("span", { class: "pl-muted" }, props.value.overlap));
+    },
+
+    side(root, props) {
+      const head = el("header", { class: "pl-side-head" });
+      const message = el("p", { class: "pl-side-message" });
+      const list = el("ol", { class: "pl-grid" });
+      root.append(head, message, list);
+      for (let i = 0; i < 10; i += 1) list.append(el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" })));
+      return () => {
+        const view = props.value;
+        const found = view.found;
+        head.replaceChildren(
+          el("h2", {}, view.title, el("span", { class: "pl-muted pl-tokens" }, view.tokens)),
+          el("p", { class: "pl-summary" }, view.summary),
+          el("p", { class: "pl-found" }, found && found.share !== null ? meter(found.share, root.closest(".pl-right") ? 1 : 0) : null,
+            el("span", {}, found ? found.words : "")));
+        const stale = props.stale && view.state === "ok";
+        root.dataset.state = stale ? "stale" : view.state;
+        root.setAttribute("aria-busy", view.state === "busy");
+        list.setAttribute("aria-label", `${view.place}: ${view.title}`);
+        message.textContent = stale ? words.stale : view.message;
+        if (view.state === "ok") list.replaceChildren(...view.hits.map((card) => tile(card, openPin)));
+        if (view.state === "failed" || view.state === "empty") {
+          list.replaceChildren(...Array.from({ length: 10 }, () => el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" }))));
+        }
+      };
+    },
+
+    cost(root, props) {
+      return () => {
+        const view = props.value;
+        root.dataset.busy = view.busy ? "1" : "";
+        if (view.busy && root.childElementCount) return;
+        const stages = el("div", { class: "pl-stages", role: "img", "aria-label": `${words.stages}: ${view.stages.map((s) => `${s.label} ${s.ms}`).join(", ")}` },
+          view.stages.map((stage) => {
+            const part = el("i", { class: `pl-stage is-${stage.name}`, title: `${stage.label}: ${stage.ms}` });
+            part.style.flexGrow = String(Math.max(stage.share, 0.002));
+            return part;
+          }));
+        root.replaceChildren(
+          el("h3", {}, view.title),
+          el("dl", { class: "pl-cost-rows" }, view.rows.map((row) => el("div", {}, el("dt", {}, row.label), el("dd", {}, el("b", {}, row.value), tag(row.tag))))),
+          ...(view.stages.length ? [stages, el("ul", { class: "pl-legend" }, view.stages.map((stage) =>
+            el("li", {}, el("i", { class: `pl-stage is-${stage.name}`, "aria-hidden": "true" }), `${stage.label} `, el("b", {}, stage.ms))))] : []),
+          el("p", { class: "pl-muted" }, view.price || ""),
+          el("p", { class: "pl-muted" }, view.note));
+      };
+    },
+
+    totals(root, props) {
+      const announce = announcer(root);
+      return () => {
+        const view = props.value;
+        root.replaceChildren(
+          el("h2", { class: "pl-h" }, view.label),
+          view.blocks.length
+            ? el("div", { class: "pl-blocks" }, view.blocks.map(block))
+            : el("p", { class: "pl-muted pl-empty" }, view.message));
+        announce(view.blocks.map((b) => [b.title, b.big, ...(b.lines || []).map((l) => `${l.label} ${l.value}`)].filter(Boolean).join(" ")).join(". "));
+      };
+    },
+
+    run(root, props) {
+      const announce = announcer(root);
+      return () => {
+        const view = props.value;
+        root.dataset.state = view.state;
+        const bar = el("span", { class: "pl-progress", role: "progressbar", "aria-label": view.title, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(view.share * 100) }, el("i", {}));
+        bar.firstChild.style.width = `${view.share * 100}%`;
+        const parts = [el("h2", { class: "pl-h" }, view.title), bar, el("p", { class: "pl-run-message", dir: "auto" }, view.message)];
+        if (view.lines.length) {
+          const thirds = el("span", { class: "pl-thirds", "aria-hidden": "true" }, view.bar.map((share, i) => {
+            const part = el("i", { class: ["is-win", "is-tie", "is-loss"][i] });
+            part.style.flexGrow = String(share);
+            return part;
+          }));
+          parts.push(el("div", { class: "pl-run-lines" }, view.lines.map(line)),
+            el("p", { class: "pl-run-difference" }, el("b", {}, view.difference)), thirds, el("p", {}, view.counts),
+            el("p", { class: "pl-muted" }, view.note));
+        }
+        if (view.failed) parts.push(el("p", { class: "pl-muted" }, view.failed));
+        root.replaceChildren(...parts);
+        announce([view.message, view.difference, view.counts].filter(Boolean).join(". "));
+      };
+    },
+
+    pin(root, props, trigger) {
+      return () => {
+        const view = props.value;
+        if (!view.pin) {
+          root.replaceChildren(el("p", { class: "pl-muted pl-empty" }, view.message));
+          return;
+        }
+        root.replaceChildren(
+          el("div", { class: "pl-pin-picture" }, picture(view.pin, 224)),
+          el("h2", {}, titled(view.pin)),
+          view.pin.description ? el("p", { class: "pl-description", dir: "auto" }, view.pin.description) : "",
+          facts(view.pin),
+          el("h3", {}, view.title),
+          el("ol", { class: "pl-near" }, view.near.map((card) => tile(card, () => trigger("pick", { id: card.pin })))));
+      };
+    },
+
+    doc(root, props) {
+      const draw = {
+        h2: (block) => el("h2", {}, block.text),
+        p: (block) => el("p", {}, block.text),
+        code: (block) => el("pre", { tabindex: "0" }, el("code", {}, block.text)),
+        list: (block) => el("ul", {}, block.items.map((item) => el("li", {}, item))),
+        facts: (block) => el("dl", { class: "pl-facts" }, block.rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+        table: (block) => el("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": block.label },
+          el("table", {}, el("thead", {}, el("tr", {}, block.columns.map((name) => el("th", { scope: "col" }, name)))),
+            el("tbody", {}, block.rows.map((row) => el("tr", {}, row.map((cell, i) => el(i ? "td" : "th", i ? {} : { scope: "row" }, cell))))))),
+      };
+      return () => root.replaceChildren(...props.value.map((block) => draw[block.kind](block)));
+    },
+
+    map(root, props, trigger) {
+      root.append(el("p", { class: "pl-muted pl-empty" }, words.loading));
+      let redraw = null;
+      load(words.urls.map).then(() => { redraw = window.PinLab.map(root, props, trigger); redraw(); });
+      return () => { if (redraw) redraw(); };
+    },
+  };
+
+  const line = (row) => el("p", { class: "pl-total-line" },
+    el("span", { class: `pl-dot is-side${row.side ?? ""}`, "aria-hidden": "true" }), el("span", {}, row.label), el("b", {}, row.value),
+    row.share === undefined ? tag(row.tag) : meter(row.share, row.side),
+    row.detail ? el("small", {}, row.detail) : null,
+    row.usd ? el("small", {}, row.usd + " ", tag("modelled")) : null);
+
+  const block = (view) => el("section", { class: `pl-block is-${view.id}`, id: `total-${view.id}` },
+    el("h3", {}, view.title, " ", tag(view.tag)),
+    view.big ? el("p", { class: "pl-big" }, view.big) : null,
+    ...(view.lines || []).map(line),
+    el("p", { class: "pl-muted" }, view.note));
+
+  // ---- page --------------------------------------------------------------------------------------
+  const loaded = {};
+  function load(url) {
+    loaded[url] ??= new Promise((resolve, reject) => {
+      document.head.append(el("script", { src: url, onload: resolve, onerror: () => reject(new Error(`cannot load ${url}`)) }));
+    });
+    return loaded[url];
+  }
+
+  function switchTheme() {
+    const dark = document.body.classList.toggle("dark");
+    try { localStorage.setItem("pinlab-theme", dark ? "dark" : "light"); } catch { /* storage may be blocked in a frame */ }
+  }
+
+  function rememberedTheme() {
+    if (new URLSearchParams(location.search).has("__theme")) return;
+    let theme = null;
+    try { theme = localStorage.getItem("pinlab-theme"); } catch { /* as above */ }
+    if (theme) document.body.classList.toggle("dark", theme === "dark");
+  }
+
+  function mount(kind, element, props, watch, names, trigger) {
+    const root = element.querySelector(".pl-root");
+    const draw = widgets[kind](root, props, trigger);
+    const update = () => { if (props.value !== null && props.value !== undefined) { draw(); root.dataset.ready = "1"; } };
+    update();
+    watch(names, update);
+    if (kind === "header") rememberedTheme();
+  }
+
+  window.PinLab = { mount, el, fill, picture, load, words };
+})();

@@ -1,0 +1,79 @@
+"""The look of Gradio's own controls. PinLab's widgets take the same colours from static/pinlab.css."""
+
+from __future__ import annotations
+
+import gradio as gr
+from gradio.themes.utils.fonts import LocalFont
+
+PAPER, CARD, INK, MUTED, LINE, ACCENT, ACCENT_DEEP = (
+    "#f6f6f3", "#ffffff", "#1c2427", "#5a666b", "#dfe2df", "#0c6b64", "#095049",
+)  # fmt: skip
+D_PAPER, D_CARD, D_FIELD, D_INK, D_MUTED, D_LINE, D_ACCENT = (
+    "#12171a", "#1a2125", "#141a1d", "#e7ecec", "#9dabb0", "#2d373c", "#58c9bc",
+)  # fmt: skip
+
+
+def make_theme() -> gr.themes.Base:
+    """A calm theme with local fonts, light and dark."""
+    return gr.themes.Base(
+        primary_hue="teal",
+        neutral_hue="stone",
+        font=[LocalFont("IBM Plex Sans", weights=(400, 600)), "system-ui", "sans-serif"],
+        font_mono=[LocalFont("IBM Plex Mono", weights=(400, 600)), "ui-monospace", "monospace"],
+        radius_size="md",
+        text_size="md",
+    ).set(
+        body_background_fill=PAPER,
+        body_background_fill_dark=D_PAPER,
+        body_text_color=INK,
+        body_text_color_dark=D_INK,
+        body_text_color_subdued=MUTED,
+        body_text_color_subdued_dark=D_MUTED,
+        background_fill_primary=CARD,
+        background_fill_primary_dark=D_CARD,
+        background_fill_secondary=PAPER,
+        background_fill_secondary_dark=D_PAPER,
+        block_background_fill=CARD,
+        block_background_fill_dark=D_CARD,
+        block_border_color=LINE,
+        block_border_color_dark=D_LINE,
+        block_label_text_color=MUTED,
+        block_label_text_color_dark=D_MUTED,
+        block_title_text_color=INK,
+        block_title_text_color_dark=D_INK,
+        block_title_text_weight="600",
+        block_info_text_color=MUTED,
+        block_info_text_color_dark=D_MUTED,
+        block_shadow="none",
+        border_color_primary=LINE,
+        border_color_primary_dark=D_LINE,
+        input_background_fill=CARD,
+        input_background_fill_dark=D_FIELD,
+        input_border_color="#c9cecb",
+        input_border_color_dark="#3a464c",
+        input_border_color_focus=ACCENT,
+        input_border_color_focus_dark=D_ACCENT,
+        input_placeholder_color="#6b777c",
+        input_placeholder_color_dark="#8b999e",
+        button_primary_background_fill=ACCENT,
+        button_primary_background_fill_dark=D_ACCENT,
+        button_primary_background_fill_hover=ACCENT_DEEP,
+        button_primary_background_fill_hover_dark="#7fd9cf",
+        button_primary_text_color="#ffffff",
+        button_primary_text_color_dark="#08211e",
+        button_secondary_background_fill=CARD,
+        button_secondary_background_fill_dark=D_CARD,
+        button_secondary_border_color="#c9cecb",
+        button_secondary_border_color_dark="#3a464c",
+        button_secondary_text_color=INK,
+        button_secondary_text_color_dark=D_INK,
+        link_text_color=ACCENT,
+        link_text_color_dark=D_ACCENT,
+        color_accent=ACCENT,
+        color_accent_soft="#e3f0ee",
+        color_accent_soft_dark="#1f3532",
+        checkbox_background_color_selected=ACCENT,
+        checkbox_background_color_selected_dark=D_ACCENT,
+        loader_color=ACCENT,
+        loader_color_dark=D_ACCENT,
+    )
