@@ -125,9 +125,11 @@ def _load(source: Path) -> list[dict]:
         except datasets.exceptions.DatasetGenerationError as error:
             cause = error.__cause__ or error
             raise PinLabError(f"{source}: the metadata file cannot be read ({_first_line(cause)})") from error
-        except (datasets.exceptions.DataFilesNotFoundError, FileNotFoundError) as error:
-            raise PinLabError(f"{source}: no pictures in this folder; PinLab reads PNG, JPEG, WebP and GIF") from error
+        except (datasets.exceptions.DataFilesNotFoundError, FileNotFoundError):
+            return []
         except (ValueError, OSError) as error:
+            if "no data" in str(error):  # how `datasets` says that no file has a picture's extension
+                return []
             raise PinLabError(
                 f"{source}: not a folder of pictures that PinLab can read ({_first_line(error)})"
             ) from error
