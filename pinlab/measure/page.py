@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pinlab.measure.accuracy import K
 
 RECALL, STRICT = f"recall_at_{K}", f"strict_recall_at_{K}"
@@ -36,9 +38,9 @@ h2{font-size:1.25rem;margin:40px 0 8px}p{margin:8px 0;max-width:75ch}small,.soft
 .verdict p:first-child{font-size:1.6rem;line-height:1.25;font-weight:700;margin-top:0;max-width:none}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;padding:8px 12px;color:var(--soft)}th,td{padding:8px 12px;text-align:right;
-border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,td.text{text-align:left}
-td.text{white-space:normal;min-width:16ch}thead th{background:var(--tint)}td small{display:block}
+th,td{padding:8px 12px;text-align:right;
+border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,.text{text-align:left}
+td.text{white-space:normal;min-width:15ch}thead th{background:var(--tint)}td small{display:block}
 tr.subject th,tr.subject td{background:var(--tint);font-weight:600}details{margin:8px 0}summary{cursor:pointer}
 pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}
 """
@@ -55,7 +57,7 @@ def render_page(report: Mapping[str, Any]) -> str:
     """The page of a report as `evaluate` returns it, with or without "provenance". About 5 MB: plotly.js is in it."""
     from plotly.offline import get_plotlyjs  # slow to import, and only needed to write
 
-    body = "".join(section(report) for section in (_verdict, _variants, _chart, _pairs, _claims, _slices, _how))
+    body = "".join(section(report) for section in (_verdict, _accuracy, _costs, _chart, _pairs, _claims, _slices, _how))
     figure = json.dumps(_figure(report), ensure_ascii=True).replace("<", "\\u003c")
     title = _text(f"PinLab evaluation: {report.get('lab') or 'lab'}")
     return (
@@ -108,33 +110,49 @@ def _verdict(report: Mapping[str, Any]) -> str:
     )
 
 
-def _variants(report: Mapping[str, Any]) -> str:
-    heads = ["Variant", f"Recall@{K}", "Strict", "Cold", f"nDCG@{K}", f"MRR@{K}", f"Hit@{K}", "Coverage",
-             "p50 ms", "p95 ms", "GFLOPs", "Tokens", "Pictures encoded", "$ per 1,000"]  # fmt: skip
+def _accuracy(report: Mapping[str, Any]) -> str:
+    heads = ["Variant", f"Recall@{K}", "Strict", "Cold", f"nDCG@{K}", f"MRR@{K}", f"Hit@{K}", "Coverage"]
+    metrics = [f"{name}_at_{K}" for name in ("recall", "strict_recall", "cold_recall", "ndcg", "mrr", "hit")]
     rows = []
     for name, fields in report["variants"].items():
-        cells = [
-            _estimate(fields[f"{m}_at_{K}"]) for m in ("recall", "strict_recall", "cold_recall", "ndcg", "mrr", "hit")
-        ]
-        cells[0] += _spread(report, name, RECALL)
-        cells[1] += _spread(report, name, STRICT)
-        cells += [_percent(fields[f"coverage_at_{K}"]), _cost(fields["latency_ms"]["p50"])]
-        cells += [_cost(fields["latency_ms"]["p95"]), _cost(fields["gflops"]), _cost(fields["tokens"])]
-        cells += [_cost(fields["images_encoded"]), _cost(fields.get("usd_per_1000"))]
-        rows.append((name, cells))
-    caption = (
-        f"{report['boards']} boards in {report['clusters']} groups, {report['pins']} pins. Accuracy, milliseconds: "
-        "measured; GFLOPs, tokens, pictures: counted; dollars: modelled. In brackets: 95 % intervals; seeds: "
-        "lowest to highest of several trainings. Cost: one request on the fixed workload, "
-        f"n = {report['workload']['boards']} boards of {_cost(report['workload']['pins'])} pins, batch 1, warm."
+        cells = [_estimate(fields[metric]) + _spread(report, name, metric) for metric in metrics]
+        rows.append((name, [*cells, _percent(fields[f"coverage_at_{K}"])]))
+    about = (
+        f"Measured on {report['boards']} boards in {report['clusters']} groups of linked ones, {report['pins']} pins. "
+        "In brackets: 95 % intervals. Seeds: lowest to highest of several trainings."
     )
-    return "<h2>Variants</h2>" + _table("Variants", heads, rows, caption, subject="swapped")
+    return "<h2>Accuracy</h2>" + _table("Accuracy", heads, rows, about, subject="swapped")
+
+
+def _costs(report: Mapping[str, Any]) -> str:
+    heads = ["Variant", "p50 ms", "p95 ms", "GFLOPs", "Tokens", "Pictures encoded", "$ per 1,000"]
+    heads.append(_Words("Where the time goes"))
+    rows = []
+    for name, fields in report["variants"].items():
+        latency = fields["latency_ms"]
+        cells = [_cost(latency["p50"]), _cost(latency["p95"])]
+        cells += [_cost(fields[key]) for key in ("gflops", "tokens", "images_encoded")]
+        cells.append(_cost(fields.get("usd_per_1000")))
+        stages = sorted((fields.get("stages_ms") or {}).items(), key=lambda stage: -stage[1])
+        cells.append(_Words(", ".join(f"{stage} {_cost(ms)}" for stage, ms in stages if ms) or "-"))
+        rows.append((name, cells))
+    work, price = report["workload"], report.get("price")
+    about = (
+        f"One request of {_cost(work['pins'])} pins: n = {work['boards']} boards, batch 1, warm, variants interleaved. "
+        "Milliseconds are measured; GFLOPs, tokens and pictures are counted; dollars are modelled"
+        + (
+            f" from {price['name']}, ${price['usd_per_hour']} an hour ({price['source']}, {price['date']})."
+            if price
+            else "."
+        )
+    )
+    return "<h2>Cost</h2>" + _table("Cost", heads, rows, about, subject="swapped")
 
 
 def _chart(report: Mapping[str, Any]) -> str:
     return (
         "<h2>Accuracy against cost</h2>"
-        f'<p class="soft">Up is better, left is cheaper. Bars are 95 % intervals. The same numbers stand in the table '
+        f'<p class="soft">Up is better, left is cheaper. Bars are 95 % intervals. The same numbers stand in the tables '
         f'above.</p><div id="plot" role="img" aria-label="Recall at {K} of each variant against its latency"></div>'
     )
 
@@ -142,8 +160,8 @@ def _chart(report: Mapping[str, Any]) -> str:
 def _figure(report: Mapping[str, Any]) -> dict[str, Any]:
     """Plotly figure: p50 latency (log) against Recall, total and strict."""
     traces = []
-    for label, metric, symbol, colour in ((f"Recall@{K}", RECALL, "circle", "#b3125b"),
-                                          (f"Strict Recall@{K}", STRICT, "diamond-open", "#3a7bd5")):  # fmt: skip
+    kinds = ((f"Recall@{K}", RECALL, "circle", "#c2256b"), (f"Strict Recall@{K}", STRICT, "diamond-open", "#3a7bd5"))
+    for label, metric, symbol, colour in kinds:
         points = [
             (name, fields["latency_ms"]["p50"], fields[metric])
             for name, fields in report["variants"].items()
@@ -153,12 +171,12 @@ def _figure(report: Mapping[str, Any]) -> dict[str, Any]:
         traces.append(
             {
                 "type": "scatter",
-                "mode": "markers+text",
+                "mode": "markers+text" if metric == RECALL else "markers",  # both would print every name twice
                 "name": label,
                 "x": [p50 for _, p50, _ in points],
                 "y": means,
                 "text": [html.escape(name) for name, _, _ in points],  # plotly reads a few tags in texts
-                "textposition": "top center",
+                "textposition": "bottom center",
                 "marker": {"size": 11, "symbol": symbol, "color": colour},
                 "error_y": {
                     "type": "data",
@@ -169,9 +187,20 @@ def _figure(report: Mapping[str, Any]) -> dict[str, Any]:
                 },
             }
         )
+    grid = "rgba(128,128,140,0.3)"  # seen on light and on dark
     layout = {
-        "xaxis": {"type": "log", "title": {"text": "p50 latency of one request, ms (log)"}},
-        "yaxis": {"rangemode": "tozero", "title": {"text": f"Recall@{K} on held-out saves"}},
+        "xaxis": {
+            "type": "log",
+            "dtick": 1,
+            "gridcolor": grid,
+            "title": {"text": "p50 latency of one request, ms (log)"},
+        },
+        "yaxis": {
+            "rangemode": "tozero",
+            "gridcolor": grid,
+            "zerolinecolor": grid,
+            "title": {"text": f"Recall@{K} on held-out saves"},
+        },
         "margin": {"t": 16, "r": 16},
         "legend": {"orientation": "h", "y": -0.2},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -185,18 +214,21 @@ def _pairs(report: Mapping[str, Any]) -> str:
         return ""
     rows = []
     for key, pair in report["pairs"].items():
-        cells = []
+        cells: list[str] = []
         for found in (pair[RECALL], pair[STRICT]):
             if found is None:
                 cells += ["-"] * 3
                 continue
-            cells += [_text(_difference(found)), f"{found['win']} / {found['tie']} / {found['loss']}"]
-            cells.append(_Words(found["verdict"]))
-        rows.append((key.replace("_vs_", " against "), cells))
-    heads = ["Pair", f"Recall@{K}", "Won / tied / lost", "Verdict", "Strict", "Won / tied / lost", "Verdict"]
+            interval = "" if found["low"] is None else f"<small>[{found['low']:+.3f}, {found['high']:+.3f}]</small>"
+            relative = "" if found["relative"] is None else f" ({found['relative']:+.0%})"
+            cells.append(f"{found['diff']:+.3f}{relative}{interval}")
+            cells += [f"{found['win']} / {found['tie']} / {found['loss']}", _Words(found["verdict"])]
+        rows.append((f"against {key.removeprefix('swapped_vs_')}", cells))
+    heads = ["swapped", f"Recall@{K}", "Won / tied / lost", _Words("Verdict")]
+    heads += ["Strict", "Won / tied / lost", _Words("Verdict")]
     margin = _number((report.get("statistics") or {}).get("margin"))
-    caption = f"Differences over the same boards, with 95 % intervals and relative change. Margin: {margin}."
-    return "<h2>Pairs</h2>" + _table("Pairs", heads, rows, caption)
+    about = f"Differences over the same boards, relative change and 95 % intervals. Margin: {margin}."
+    return "<h2>Pairs</h2>" + _table("Pairs", heads, rows, about)
 
 
 def _claims(report: Mapping[str, Any]) -> str:
@@ -227,7 +259,7 @@ def _claims(report: Mapping[str, Any]) -> str:
         ),
     ]
     caption = "Three public claims about Pinterest's swap have three different baselines. They are not one effect."
-    heads = ["Claim", "Its baseline", "Measured here"]
+    heads = ["Claim", _Words("Its baseline"), _Words("Measured here")]
     note = (
         "<p class='soft'>No public source says how Pinterest feeds its embedding into the model. One token per pin is "
         "PinLab's own hypothesis.</p>"
@@ -269,19 +301,26 @@ class _Words(str):
 
 
 def _table(
-    title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], caption: str, subject: str = ""
+    title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], about: str, subject: str = ""
 ) -> str:
-    """A table whose first column names the row. Plain cells are HTML already; `_Words` are escaped here."""
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in heads)
+    """A paragraph and a table whose first column names the row.
+
+    Plain cells are HTML already; `_Words`, headings, row names and `about` are escaped here.
+    """
+
+    def column(cell: str) -> str:
+        return ' class="text"' if isinstance(cell, _Words) else ""
+
+    head = "".join(f'<th scope="col"{column(name)}>{_text(name)}</th>' for name in heads)
     lines = []
     for name, cells in rows:
-        tds = "".join(f'<td class="text">{_text(c)}</td>' if isinstance(c, _Words) else f"<td>{c}</td>" for c in cells)
+        tds = "".join(f"<td{column(c)}>{_text(c) if isinstance(c, _Words) else c}</td>" for c in cells)
         mark = ' class="subject"' if name == subject else ""
         lines.append(f'<tr{mark}><th scope="row">{_text(name)}</th>{tds}</tr>')
+    # The paragraph stays outside: a caption would be as wide as the table and cut off on a narrow screen.
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(title)}"><table>'
-        f"<caption>{_text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-        "</table></div>\n"
+        f'<p class="soft">{_text(about)}</p><div class="scroll" tabindex="0" role="region" aria-label="{_text(title)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>\n"
     )
 
 
@@ -315,10 +354,12 @@ def _number(value: float | None) -> str:
 
 
 def _cost(value: float | None) -> str:
-    """Three significant digits, no exponent where avoidable."""
+    """Three significant digits, never an exponent."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
 def _percent(share: float | None) -> str:
