@@ -1,6 +1,7 @@
 """The bundled catalog: illustrations of the Open Clip Art Library and Fluent 3D emoji, filed as people filed them.
 
-    python -m pinlab.catalog.illustrations --openclipart DIR --fluent DIR --emojibase DIR --out assets/illustrations/catalog
+    python -m pinlab.catalog.illustrations --openclipart DIR --fluent DIR --emojibase DIR \\
+        --out assets/illustrations/catalog
 
 Boards come only from what people made: keywords, library folders, creators. Pins carry title and description only,
 and texts that would give a board away (creator names, batch titles, keyword lists) are emptied.
@@ -74,7 +75,8 @@ LEFT_OUT_FILES = {
     ),
     "weapon or violence": (
         r"hummer_.*|m1_abrams.*|military_air.*|kallisti-grenade.*|shi_ken.*|gallows.*|enthusiast|psycho_ice.*"
-        r"|2_dead_frogs.*|media_as_wmd.*|fireman_enrique.*|ammo_can.*|nunchaku.*|.*(pistol|rifle|revolver|grenade|shotgun|katana|dagger).*"
+        r"|2_dead_frogs.*|media_as_wmd.*|fireman_enrique.*|ammo_can.*|nunchaku.*"
+        r"|.*(pistol|rifle|revolver|grenade|shotgun|katana|dagger).*"
     ),
     "smoking or drugs": r"bad_guy_fr.*|smoke_nicu_buculei.*|cannabis.*|bitte_keine_tueten.*|chav_.*",
     "political or mocking": (
@@ -500,8 +502,8 @@ def _empty_leaky_texts(drawings: list[Drawing]) -> list[Drawing]:
 
 _MAKING = re.compile(
     r"hash\(|https?:|www\.|@|\binkscape\b|sodipodi|illustrator|public domain|clip ?art|copyright|licen[sc]e|\bsvg\b"
-    r"|created (with|by|in)|made (with|by|in)|drawn by|converted|r\d+ sub?mission|iconset|lemon.*theme|etiquette|derived from"
-    r"|^r\d+ general|flat icon|menu collection|-aj$|\bpimp\b|incazzat|cretin",
+    r"|created (with|by|in)|made (with|by|in)|drawn by|converted|r\d+ sub?mission|iconset|lemon.*theme|etiquette"
+    r"|derived from|^r\d+ general|flat icon|menu collection|-aj$|\bpimp\b|incazzat|cretin",
     re.IGNORECASE,
 )
 
