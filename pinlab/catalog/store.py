@@ -88,7 +88,8 @@ def write_catalog(catalog: Catalog, folder: Path) -> None:
         columns = {f: [getattr(p, f) for p in shard] for f in PIN_FIELDS}
         columns["image"] = [catalog.image_bytes(p.id) for p in shard]
         _write_table(columns, draft / f"pins-{number:03d}.parquet")
-    _write_table({f: [getattr(b, f) for b in catalog.boards] for f in ("id", "title", "kind")}, draft / "boards.parquet")
+    boards = {f: [getattr(b, f) for b in catalog.boards] for f in ("id", "title", "kind")}
+    _write_table(boards, draft / "boards.parquet")
     saves = [(b.id, p) for b in catalog.boards for p in b.pins]
     _write_table({"board": [b for b, _ in saves], "pin": [p for _, p in saves]}, draft / "saves.parquet")
     marker = {
@@ -109,7 +110,7 @@ def read_catalog(folder: Path) -> Catalog:
     folder = Path(folder)
     marker_path = folder / "catalog.json"
     if not marker_path.is_file():
-        raise PinLabError(f"{folder}: no catalog here (catalog.json is missing); make one with `python -m pinlab build`")
+        raise PinLabError(f"{folder}: no catalog here (no catalog.json); make one with `python -m pinlab build`")
     marker = json.loads(marker_path.read_text())
     if marker.get("format") != FORMAT:
         raise PinLabError(f"{marker_path}: format {marker.get('format')!r}, this PinLab reads {FORMAT}; build it again")

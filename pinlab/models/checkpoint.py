@@ -6,6 +6,7 @@ folder also loads with `Qwen3VLForConditionalGeneration.from_pretrained`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 )
 
 from pinlab.models.backbone import Backbone
+from pinlab.models.pin_encoder import PinEncoder
 from pinlab.records import PinLabError
 
 SHARD_SIZE = "8MB"
@@ -82,7 +84,8 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
     try:
         qwen.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
     except RuntimeError as error:
-        raise PinLabError(f"{folder}: weights do not fit config.json ({str(error).splitlines()[-1].strip()})") from error
+        detail = str(error).splitlines()[-1].strip()
+        raise PinLabError(f"{folder}: weights do not fit config.json ({detail})") from error
     # Buffers that are computed, not stored, were made on the meta device: make them again.
     qwen.language_model.rotary_emb = Qwen3VLTextRotaryEmbedding(config=qwen.language_model.config)
     if vision_layer:
@@ -102,20 +105,42 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 def read_shards(folder: Path) -> dict[str, Tensor]:
     """All weights of a model folder, `model.` taken off their names."""
     index = folder / "model.safetensors.index.json"
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    names = ["model.safetensors"]
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     weights: dict[str, Tensor] = {}
     for name in names:
         weights |= _read(folder / name)
     return {key.removeprefix("model."): value for key, value in weights.items()}
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
-    """One safetensors file and a JSON beside it, the JSON last."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, draft)
-    draft.rename(path)
-    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+def save_encoder(folder: Path, encoder: PinEncoder, base: Path, training: dict) -> None:
+    """Write the pin encoder. The hash of the `base` it stands on goes in, so that its own hash covers both."""
+    draft = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    weights = {k: v.detach().to(torch.bfloat16).contiguous() for k, v in encoder.state_dict().items()}
+    about = {"sizes": json.dumps(encoder.sizes), "base": _folder_hash(base)}
+    save_file(weights, draft / "model.safetensors", metadata=about)
+    (draft / "config.json").write_text(json.dumps(encoder.sizes, indent=1) + "\n")
+    (draft / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def load_encoder(folder: Path) -> PinEncoder:
+    """Read the pin encoder, float32 and evaluation mode; PinLabError when it is missing or broken."""
+    weights = _read(folder / "model.safetensors")
+    encoder = PinEncoder(**json.loads((folder / "config.json").read_text()))
+    encoder.load_state_dict({k: v.float() for k, v in weights.items()})
+    return encoder.eval().requires_grad_(False)
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, Tensor]:

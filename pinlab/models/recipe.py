@@ -1,33 +1,39 @@
-"""The whole recipe for a lab, stage by stage (DESIGN.md section 5). Each stage resumes.
+"""The whole recipe for a lab, stage by stage (DESIGN.md section 5). Each stage resumes from its last checkpoint.
 
-base -> full (tower tuned on saves, then the text stack on stored tower outputs) -> pin encoder -> swapped
+base                 pictures and their words, no boards
+full, tower          base's tower and text stack on single pins and saves, tower unfrozen
+full, text stack     on the stored outputs of that tower, queries of 1 to 10 pins
+pin encoder          fusion and aggregation on base's frozen features
+swapped              base's text stack and a projector on the frozen pin embeddings
+
+`full` and `swapped` are the same SavesTask with the same plan; only the steps differ, by the plateau rule.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
-from pinlab.catalog.images import letterbox, read_image
 from pinlab.catalog.store import Catalog
 from pinlab.models.backbone import Backbone
 from pinlab.models.data import TrainingSet
-from pinlab.models.nano import IMAGE_SIDE, nano_config, train_tokenizer
+from pinlab.models.features import tower_outputs
+from pinlab.models.inputs import LiveVision, MetadataTokens, StoredEmbeddings, StoredVision
+from pinlab.models.nano import nano_config, train_tokenizer
+from pinlab.models.pin_encoder import PinContent, PinEncoder, PinEncoderTask
 from pinlab.models.prompt import PromptBuilder
-from pinlab.models.tasks import BaseTask
+from pinlab.models.tasks import BaseTask, SavesTask
 from pinlab.models.training import Outcome, Plan, train
 
-BASE_PLAN = Plan(steps=900, batch=128, learning_rate=1e-3, validate_every=100)
-
-
-def catalog_images(catalog: Catalog, side: int = IMAGE_SIDE) -> Tensor:
-    """uint8 (N, side, side, 3): every pin's picture, letterboxed."""
-    pins = tqdm(catalog.pins, desc="pictures", mininterval=2)
-    return torch.from_numpy(np.stack([letterbox(read_image(catalog.image_bytes(p.id), p.id), side) for p in pins]))
+BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
+TOWER_PLAN = Plan(steps=350, batch=64, learning_rate=4e-4, validate_every=175)
+FULL_PLAN = Plan(steps=1500, batch=96, learning_rate=5e-4, validate_every=150)
+ENCODER_PLAN = Plan(steps=1200, batch=512, learning_rate=1e-3, validate_every=100)
+SWAPPED_PLAN = Plan(steps=2400, batch=96, learning_rate=5e-4, validate_every=200)
 
 
 def tokenizer_texts(catalog: Catalog, data: TrainingSet) -> list[str]:
@@ -36,10 +42,74 @@ def tokenizer_texts(catalog: Catalog, data: TrainingSet) -> list[str]:
     return shown + [board.title for board in catalog.boards]
 
 
-def train_base(catalog: Catalog, data: TrainingSet, images: Tensor, folder: Path, plan: Plan = BASE_PLAN) -> tuple:
-    """Tokenizer and base. Returns (backbone, tokenizer, outcome)."""
+def train_base(
+    catalog: Catalog, data: TrainingSet, images: Tensor, folder: Path, plan: Plan = BASE_PLAN
+) -> tuple[Backbone, PreTrainedTokenizerFast, Outcome]:
+    """Tokenizer and base, from nothing."""
     tokenizer = train_tokenizer(tokenizer_texts(catalog, data))
     backbone = Backbone.fresh(nano_config(tokenizer), plan.seed)
     task = BaseTask(backbone, PromptBuilder(tokenizer), data, images, plan.batch, plan.seed)
-    outcome: Outcome = train(task, plan, folder, "base")
-    return backbone, tokenizer, outcome
+    return backbone, tokenizer, train(task, plan, folder, "base")
+
+
+def tune_tower(
+    base: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, folder: Path, plan: Plan = TOWER_PLAN
+) -> Outcome:
+    """First stage of `full`: tower and text stack learn from saves, one query pin at a time. Changes `base`."""
+    base.requires_grad_(True)
+    vision = LiveVision(base.qwen.visual, images, MetadataTokens(builder, data.texts), plan.seed)
+    task = SavesTask(
+        base, vision, builder, data, batch=plan.batch, seed=plan.seed, mode="pins", query_pins=1, refresh_every=175
+    )
+    return train(task, plan, folder, "full, tower")
+
+
+def train_full(
+    tuned: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, folder: Path, plan: Plan = FULL_PLAN
+) -> Outcome:
+    """Second stage of `full`: the text stack on the stored outputs of the tuned tower. Changes `tuned`."""
+    tuned.requires_grad_(True)
+    tuned.qwen.visual.requires_grad_(False)
+    stored = StoredVision(tower_outputs(tuned.eval(), images), MetadataTokens(builder, data.texts))
+    task = SavesTask(tuned, stored, builder, data, batch=plan.batch, seed=plan.seed)
+    return train(task, plan, folder, f"full, seed {plan.seed}")
+
+
+def train_encoder(
+    content: PinContent, vocabulary: int, data: TrainingSet, folder: Path, plan: Plan = ENCODER_PLAN
+) -> tuple[PinEncoder, Outcome]:
+    """The pin encoder on `base`'s frozen features."""
+    torch.manual_seed(plan.seed)
+    encoder = PinEncoder(content.picture.shape[1], content.text.shape[1], vocabulary, len(data.boards))
+    task = PinEncoderTask(encoder, content, data, batch=plan.batch, seed=plan.seed)
+    return encoder, train(task, plan, folder, "pin encoder")
+
+
+def train_swapped(
+    base: Backbone,
+    builder: PromptBuilder,
+    data: TrainingSet,
+    tables: Tensor,
+    uploads: Tensor,
+    folder: Path,
+    plan: Plan = SWAPPED_PLAN,
+) -> tuple[nn.Module, Outcome]:
+    """Take the vision layer out of `base`, train its text stack and a projector. Changes `base`.
+
+    Args:
+        tables: (FOLDS + 1, N, E), see `StoredEmbeddings`. uploads: (N, E).
+
+    Returns:
+        The projector and the outcome.
+    """
+    base.remove_vision_layer()
+    base.requires_grad_(True)
+    torch.manual_seed(plan.seed)
+    pins = StoredEmbeddings(tables, uploads, base.qwen.config.text_config.hidden_size)
+    task = SavesTask(base, pins, builder, data, batch=plan.batch, seed=plan.seed)
+    return pins.projector, train(task, plan, folder, f"swapped, seed {plan.seed}")
+
+
+def with_seed(plan: Plan, seed: int) -> Plan:
+    """The same plan from another seed."""
+    return replace(plan, seed=seed)

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pinlab.models.backbone import Backbone
-from pinlab.models.data import SaveBatch, TrainingSet, draw_batch
+from pinlab.models.data import BoardRows, SaveBatch, TrainingSet, draw_batch
 from pinlab.models.inputs import LiveVision, MetadataTokens, PinInput
 from pinlab.models.losses import Temperature, bank_infonce, symmetric_infonce
-from pinlab.models.prompt import PinPart, PromptBuilder
+from pinlab.models.prompt import PromptBuilder
 
 METADATA_DROPOUT = 0.4
 ENCODE_ROWS = 192
@@ -86,10 +85,12 @@ class SavesTask:
         batch: int,
         seed: int,
         mode: str | None = None,
+        query_pins: int | None = None,
         refresh_every: int = 100,
     ) -> None:
         self.backbone, self.pins, self.builder, self.data = backbone, pins, builder, data
-        self.batch, self.seed, self.mode, self.refresh_every = batch, seed, mode, refresh_every
+        self.batch, self.seed, self.refresh_every = batch, seed, refresh_every
+        self.mode, self.query_pins = mode, query_pins
         backbone.use_attention("eager")
         self.model = nn.ModuleDict({"backbone": backbone, "pins": pins.modules, "temperature": Temperature()})
         self.titles = {board.id: builder.text(board.title) for board in data.boards}
@@ -105,7 +106,7 @@ class SavesTask:
             self.model.eval()
             self.bank = self.item_vectors().clone()
             self.model.train()
-        drawn = draw_batch(self.data, self.batch, rng, self.mode)
+        drawn = draw_batch(self.data, self.batch, rng, self.mode, self.query_pins)
         with autocast():
             query = self.query_vectors(drawn, rng.random() >= METADATA_DROPOUT)
             fresh = self._items(drawn.target, rng.random() >= METADATA_DROPOUT, drawn.fold)
@@ -131,28 +132,20 @@ class SavesTask:
 
     def item_vectors(self) -> Tensor:
         """(N, 128) item vectors of the whole catalog, in evaluation mode."""
-        with torch.inference_mode(), autocast():
-            rows = np.arange(self.data.size)
-            parts = [self._items(rows[i : i + ENCODE_ROWS], True, None) for i in range(0, len(rows), ENCODE_ROWS)]
-        return torch.cat(parts)
+        with autocast():
+            return item_vectors(self.backbone, self.pins, self.builder, self.data.size)
 
     def validate(self) -> dict[str, float]:
         """Recall@10 on validation saves, in total and on the strict slice; refreshes the bank."""
         items = self.item_vectors()
         self.bank = items.clone()
-        queries = []
         boards = self.data.validated
-        with torch.inference_mode(), autocast():
-            for start in range(0, len(boards), 64):
-                some = boards[start : start + 64]
-                prompts = [([self.pins.part(int(r), True) for r in b.query], ()) for b in some]
-                features = self.pins.features(np.concatenate([b.query for b in some]), None, upload=False)
-                queries.append(self.backbone(self.builder.build(prompts), features))
-        return validation_recall(torch.cat(queries) @ items.T, boards)
+        with autocast():
+            queries = validation_queries(self.backbone, self.pins, self.builder, boards)
+        return validation_recall(queries @ items.T, boards)
 
     def _items(self, rows: np.ndarray, metadata: bool, fold: int | None) -> Tensor:
-        batch = self.builder.build([([self.pins.part(int(r), metadata)], ()) for r in rows], item=True)
-        return self.backbone(batch, self.pins.features(rows, fold, upload=False))
+        return encode_items(self.backbone, self.pins, self.builder, rows, metadata, fold)
 
     def _blocked(self, drawn: SaveBatch) -> Tensor:
         blocked = torch.from_numpy(drawn.known) | self.hidden_pins
@@ -162,12 +155,42 @@ class SavesTask:
         return blocked
 
 
-def validation_recall(scores: Tensor, boards: Sequence, k: int = 10) -> dict[str, float]:
+def encode_items(
+    backbone: Backbone, pins: PinInput, builder: PromptBuilder, rows: np.ndarray, metadata: bool, fold: int | None
+) -> Tensor:
+    """(R, 128) item vectors of some rows: the prompt of a single pin."""
+    batch = builder.build([([pins.part(int(r), metadata)], ()) for r in rows], item=True)
+    return backbone(batch, pins.features(rows, fold, upload=False))
+
+
+@torch.inference_mode()
+def item_vectors(backbone: Backbone, pins: PinInput, builder: PromptBuilder, size: int) -> Tensor:
+    """(N, 128) item vectors of the whole catalog, with metadata and all saves."""
+    rows = np.arange(size)
+    chunks = [rows[i : i + ENCODE_ROWS] for i in range(0, size, ENCODE_ROWS)]
+    return torch.cat([encode_items(backbone, pins, builder, chunk, True, None) for chunk in chunks])
+
+
+@torch.inference_mode()
+def validation_queries(
+    backbone: Backbone, pins: PinInput, builder: PromptBuilder, boards: Sequence[BoardRows]
+) -> Tensor:
+    """(K, 128) vectors of the boards' queries, pins only."""
+    parts = []
+    for start in range(0, len(boards), 64):
+        some = boards[start : start + 64]
+        prompts = [([pins.part(int(r), True) for r in b.query], ()) for b in some]
+        features = pins.features(np.concatenate([b.query for b in some]), None, upload=False)
+        parts.append(backbone(builder.build(prompts), features))
+    return torch.cat(parts)
+
+
+def validation_recall(scores: Tensor, boards: Sequence[BoardRows], k: int = 10) -> dict[str, float]:
     """Recall@k of validation pins among all pins that are not train pins of the board.
 
     Args:
         scores: (boards, N).
-        boards: BoardRows, in the order of the rows.
+        boards: in the order of the rows.
     """
     scores = scores.float().clone()
     for i, board in enumerate(boards):
@@ -179,11 +202,3 @@ def validation_recall(scores: Tensor, boards: Sequence, k: int = 10) -> dict[str
             if len(wanted):
                 into.append(np.isin(row, wanted).sum() / min(k, len(wanted)))
     return {"score": float(np.mean(total)), "strict": float(np.mean(strict)) if strict else float("nan")}
-
-
-def normalised(vectors: Tensor) -> Tensor:
-    """Rows scaled to length 1."""
-    return F.normalize(vectors.float(), dim=-1)
-
-
-__all__ = ["BaseTask", "PinPart", "SavesTask", "autocast", "normalised", "validation_recall"]

@@ -83,7 +83,8 @@ def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str],
     Leaves the weights with the best validation score in the task's model, and `done.json` in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(_groups(task.model, plan.weight_decay), lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
+    groups = _groups(task.model, plan.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
     state = _resume(task.model, optimizer, plan, folder)
     if state["step"] < plan.steps:
         _run(task, plan, folder, label, optimizer, state, log)

@@ -52,7 +52,9 @@ def variants(lab: Lab) -> list[dict]:
     ]
 
 
-def recommend(lab: Lab, variant: str, board: str | None, text: str | None, images: list | None, k: float | None) -> dict:  # noqa: A002
+def recommend(
+    lab: Lab, variant: str, board: str | None, text: str | None, images: list | None, k: float | None
+) -> dict:
     """The hits and the cost of one variant."""
     try:
         query, count = _question(lab, board, text, images, k)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import gradio as gr
 
-from pinlab.records import PinLabError
+from pinlab.records import Answer, PinLabError
 from pinlab.ui import cards, inputs, runs, state, text
 from pinlab.ui.answers import ask
 from pinlab.ui.cards import Deck
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FIRST_BOARD = "halloween"
 ANSWERS = {"concurrency_id": "answers", "concurrency_limit": 2, "api_visibility": "private"}
+RUNS = {"concurrency_id": "runs", "concurrency_limit": 2, "api_visibility": "private"}
 QUICK = {"concurrency_id": "quick", "concurrency_limit": 8, "api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -74,13 +75,15 @@ def recommend(
     yield _view(deck, problems, asked, sides, answers, price, visit, (left, right))
 
 
-def _after(deck: Deck, side: dict, answer, failure: str, board: str | None) -> dict:  # noqa: ANN001
+def _after(deck: Deck, side: dict, answer: Answer | None, failure: str, board: str | None) -> dict:
     if answer is None:
         return side | {"state": "failed", "message": failure}
     return cards.answered_side(deck, side, answer, board)
 
 
-def _view(deck: Deck, problems: list, asked: str, sides: list, answers, price: dict, visit: dict, names: tuple) -> View:  # noqa: ANN001
+def _view(
+    deck: Deck, problems: list, asked: str, sides: list, answers: Sequence, price: dict, visit: dict, names: tuple
+) -> View:
     overlap = ""
     if None not in answers:
         left, right = ({hit.pin for hit in answer.hits} for answer in answers)
@@ -133,87 +136,80 @@ def show_totals(left: str, right: str, price: dict, visit: dict) -> tuple[dict, 
 
 
 class Page(NamedTuple):
-    """The components that other pages and the load event also use."""
+    """The components of this page that events reach, its own and those of the Map page."""
 
     board: gr.Dropdown
+    words: gr.MultimodalTextbox
+    left: gr.Dropdown
+    right: gr.Dropdown
+    go: gr.Button
+    strip: gr.HTML
+    problem: gr.HTML
+    totals: gr.HTML
+    asked: gr.HTML
+    sides: tuple[gr.HTML, gr.HTML]
+    costs: tuple[gr.HTML, gr.HTML]
     visit: gr.State
+    price: gr.State
 
 
 def build(deck: Deck, demo: gr.Blocks) -> Page:
     """The page's components and events; the first board is asked about when the page loads."""
-    lab = deck.lab
-    names = [info.name for info in lab.variants()]
-    left_name, right_name = _default_pair(names)
-    first = first_board(lab)
-    price_choice = cards.default_price(lab.device)
-    visit = gr.State(state.new_visit())
+    names = [info.name for info in deck.lab.variants()]
+    pair = "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
+    listed = cards.default_price(deck.lab.device)
     with gr.Tab(text.TAB_COMPARE, id="compare", elem_id="tab-compare"):
-        price = gr.State(cards.price_view(price_choice, None))
+        # States stand inside the tab: beside it, Gradio would count them as tabs.
+        visit, price = gr.State(state.new_visit()), gr.State(cards.price_view(listed, None))
         with gr.Row(elem_id="question"):
-            with gr.Column(scale=5, min_width=320):
-                board = gr.Dropdown(
-                    cards.board_choices(lab.catalog),
-                    value=first,
-                    label=text.BOARD_LABEL,
-                    info=text.BOARD_INFO,
-                    filterable=True,
-                    elem_id="board",
-                )
-                strip = widget("strip", cards.strip_view(deck, first), "strip")
-            with gr.Column(scale=4, min_width=320):
-                words = gr.MultimodalTextbox(
-                    label=text.WORDS_LABEL,
-                    placeholder=text.WORDS_PLACEHOLDER,
-                    file_count="multiple",
-                    sources=["upload"],
-                    submit_btn=False,
-                    lines=2,
-                    max_plain_text_length=inputs.MAX_WORDS,
-                    elem_id="words",
-                )
-                problem = widget("problem", {"messages": []}, "problem")
-                with gr.Row(elem_id="models"):
-                    left, right = (
-                        gr.Dropdown(
-                            [(info.title, info.name) for info in lab.variants()],
-                            value=name,
-                            label=label,
-                            elem_id=f"{place}-model",
-                            min_width=130,
-                        )
-                        for name, label, place in (
-                            (left_name, text.LEFT_LABEL, "left"),
-                            (right_name, text.RIGHT_LABEL, "right"),
-                        )
-                    )
-                go = gr.Button(text.RECOMMEND, variant="primary", elem_id="go")
-        totals = widget("totals", state.totals_view(state.new_visit(), (left_name, right_name), {}), "totals")
+            board, strip = _board_column(deck)
+            words, problem, left, right, go = _question_column(deck.lab, pair)
+        totals = widget("totals", state.totals_view(state.new_visit(), pair, {}), "totals")
         asked = widget("asked", {"words": "", "overlap": ""}, "asked")
         with gr.Row(elem_id="sides"):
-            outs = [_side(deck, name, place) for place, name in enumerate((left_name, right_name))]
+            sides, costs = zip(*[_side(deck, name, place) for place, name in enumerate(pair)], strict=True)
+        page = Page(board, words, left, right, go, strip, problem, totals, asked, sides, costs, visit, price)
         with gr.Row(elem_id="more"):
-            run = _run_panel()
-            price_fields = _price_panel(price_choice)
-    question = [board, words, left, right, price, visit]
-    answered = [problem, asked, outs[0][0], outs[1][0], outs[0][1], outs[1][1], totals, visit]
-    ask_both = partial(recommend, deck)
-    gr.on([go.click, words.submit], ask_both, question, answered, show_progress="hidden", **ANSWERS)
-    demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
-    sides = [outs[0][0], outs[1][0]]
-    board.change(partial(show_board, deck), board, [strip, *sides], **QUICK)
-    gr.on([left.input, right.input], show_totals, [left, right, price, visit], [totals, *sides], **QUICK)
-    costs = [outs[0][1], outs[1][1], totals, price]
-    pair = [left, right, visit]
-    choice, usd = price_fields
-    choice.input(partial(choose_price, lab), [choice, *pair], [usd, *costs], **QUICK)
-    usd.input(partial(enter_price, lab), [choice, usd, *pair], costs, **QUICK)
-    _run_events(lab, run, [left, right], price, visit, totals)
-    return Page(board, visit)
+            _run_panel(deck.lab, page)
+            _price_panel(deck.lab, page, listed)
+    _question_events(deck, demo, page)
+    return page
 
 
-def _default_pair(names: list[str]) -> tuple[str, str]:
-    """full and swapped where the lab has them, else its first and last variant."""
-    return "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
+def _board_column(deck: Deck) -> tuple[gr.Dropdown, gr.HTML]:
+    first = first_board(deck.lab)
+    with gr.Column(scale=5, min_width=320):
+        board = gr.Dropdown(
+            cards.board_choices(deck.lab.catalog),
+            value=first,
+            label=text.BOARD_LABEL,
+            info=text.BOARD_INFO,
+            filterable=True,
+            elem_id="board",
+        )
+        strip = widget("strip", cards.strip_view(deck, first), "strip")
+    return board, strip
+
+
+def _question_column(lab: Lab, pair: tuple[str, str]) -> tuple:
+    choices = [(info.title, info.name) for info in lab.variants()]
+    with gr.Column(scale=4, min_width=320):
+        words = gr.MultimodalTextbox(
+            label=text.WORDS_LABEL,
+            placeholder=text.WORDS_PLACEHOLDER,
+            file_count="multiple",
+            sources=["upload"],
+            submit_btn=False,
+            lines=2,
+            max_plain_text_length=inputs.MAX_WORDS,
+            elem_id="words",
+        )
+        problem = widget("problem", {"messages": []}, "problem")
+        with gr.Row(elem_id="models"):
+            left = gr.Dropdown(choices, value=pair[0], label=text.LEFT_LABEL, elem_id="left-model", min_width=130)
+            right = gr.Dropdown(choices, value=pair[1], label=text.RIGHT_LABEL, elem_id="right-model", min_width=130)
+        go = gr.Button(text.RECOMMEND, variant="primary", elem_id="go")
+    return words, problem, left, right, go
 
 
 def _side(deck: Deck, name: str, place: int) -> tuple[gr.HTML, gr.HTML]:
@@ -224,39 +220,51 @@ def _side(deck: Deck, name: str, place: int) -> tuple[gr.HTML, gr.HTML]:
     return side, cost
 
 
-def _run_panel() -> dict:
+def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
+    ask_both = partial(recommend, deck)
+    question = [page.board, page.words, page.left, page.right, page.price, page.visit]
+    answered = [page.problem, page.asked, *page.sides, *page.costs, page.totals, page.visit]
+    gr.on([page.go.click, page.words.submit], ask_both, question, answered, show_progress="hidden", **ANSWERS)
+    demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
+    page.board.change(partial(show_board, deck), page.board, [page.strip, *page.sides], **QUICK)
+    gr.on(
+        [page.left.input, page.right.input],
+        show_totals,
+        [page.left, page.right, page.price, page.visit],
+        [page.totals, *page.sides],
+        **QUICK,
+    )
+
+
+def _run_panel(lab: Lab, page: Page) -> None:
     with gr.Column(scale=5, min_width=320, elem_id="run-panel", elem_classes=["pl-panel"]):
         view = widget("run", runs.idle_run(), "run")
         with gr.Row(elem_id="run-controls"):
-            count = gr.Number(50, label=text.RUN_COUNT_LABEL, precision=0, minimum=1, maximum=runs.MAX_BOARDS,
-                              min_width=80, elem_id="run-count")  # fmt: skip
-            seed = gr.Number(1, label=text.RUN_SEED_LABEL, precision=0, minimum=0, min_width=80, elem_id="run-seed")
-            start = gr.Button(text.RUN_BUTTON.format(count=50), min_width=120, elem_id="run-start")
+            count = gr.Number(50, label=text.RUN_COUNT_LABEL, precision=0, min_width=90, elem_id="run-count")
+            seed = gr.Number(1, label=text.RUN_SEED_LABEL, precision=0, min_width=90, elem_id="run-seed")
+            start = gr.Button(text.RUN_BUTTON.format(count=50), min_width=140, elem_id="run-start")
             stop = gr.Button(text.RUN_STOP, variant="stop", interactive=False, min_width=80, elem_id="run-stop")
-    return {"view": view, "count": count, "seed": seed, "start": start, "stop": stop}
+    pair, shown = [page.left, page.right], [view, page.totals, page.visit, start, stop]
+    asked = [*pair, count, seed, page.price, page.visit]
+    running = start.click(partial(runs.run_boards, lab), asked, shown, show_progress="hidden", **RUNS)
+    stop.click(runs.stop_run, [*pair, page.price, page.visit], shown, cancels=[running], **QUICK)
+    count.change(runs.button_label, count, start, **QUICK)
 
 
-def _run_events(lab: Lab, run: dict, names: list, price: gr.State, visit: gr.State, totals: gr.HTML) -> None:
-    shown = [run["view"], totals, visit, run["start"], run["stop"]]
-    running = run["start"].click(
-        partial(runs.run_boards, lab),
-        [*names, run["count"], run["seed"], price, visit],
-        shown,
-        concurrency_id="runs",
-        concurrency_limit=2,
-        api_visibility="private",
-        show_progress="hidden",
-    )
-    run["stop"].click(runs.stop_run, [*names, price, visit], shown, cancels=[running], **QUICK)
-    run["count"].change(runs.button_label, run["count"], run["start"], **QUICK)
-
-
-def _price_panel(choice: int) -> tuple[gr.Dropdown, gr.Number]:
+def _price_panel(lab: Lab, page: Page, listed: int) -> None:
     with gr.Column(scale=4, min_width=320, elem_id="price-panel", elem_classes=["pl-panel"]):
         widget("note", {"title": text.PRICE_ACCORDION, "lines": [text.PRICE_INFO]}, "price-note")
         with gr.Row(elem_id="price-controls"):
-            listed = gr.Dropdown(cards.listed_prices(), value=choice, label=text.PRICE_LABEL, elem_id="price",
-                                 min_width=180, scale=2)  # fmt: skip
-            usd = gr.Number(cards.price_view(choice, None)["usd"], label=text.PRICE_USD_LABEL, minimum=0,
-                            min_width=120, elem_id="price-usd")  # fmt: skip
-    return listed, usd
+            choice = gr.Dropdown(
+                cards.listed_prices(), value=listed, label=text.PRICE_LABEL, elem_id="price", min_width=240, scale=3
+            )
+            usd = gr.Number(
+                cards.price_view(listed, None)["usd"],
+                label=text.PRICE_USD_LABEL,
+                minimum=0,
+                min_width=110,
+                elem_id="price-usd",
+            )
+    pair, shown = [page.left, page.right, page.visit], [*page.costs, page.totals, page.price]
+    choice.input(partial(choose_price, lab), [choice, *pair], [usd, *shown], **QUICK)
+    usd.input(partial(enter_price, lab), [choice, usd, *pair], shown, **QUICK)

@@ -1,4 +1,4 @@
-"""What visitors send, checked and turned into a `Query`. Everything that arrives is untrusted: limits hold here, on the server."""
+"""What visitors send, checked and turned into a `Query`. All of it is untrusted: limits hold here, on the server."""
 
 from __future__ import annotations
 

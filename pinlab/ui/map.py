@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 SPACES = ("pins", "full")
 NEIGHBOURS = 8
-
-
-class Page(NamedTuple):
-    """The components that other pages' events also reach."""
-
-    tab: gr.Tab
-    map: gr.HTML
 
 
 def points(lab: Lab) -> dict:
@@ -147,7 +140,7 @@ def show_pin(deck: Deck, pin_id: Any, space: str) -> dict:
     return {"pin": deck.pin(pin_id), "near": near, "title": title if near else text.MAP_NO_NEIGHBOURS, "message": ""}
 
 
-def build(deck: Deck, url: str, board: gr.Dropdown, visit: gr.State) -> Page:
+def build(deck: Deck, url: str, board: gr.Dropdown, visit: gr.State) -> None:
     """The page's components and events.
 
     Args:
@@ -157,8 +150,8 @@ def build(deck: Deck, url: str, board: gr.Dropdown, visit: gr.State) -> Page:
     with gr.Tab(text.TAB_MAP, id="map", elem_id="tab-map") as tab:
         widget("note", {"lines": [text.MAP_INTRO]}, "map-intro")
         with gr.Row(elem_id="map-controls"):
-            space = _radio(text.MAP_SPACES, text.MAP_SPACE_LABEL, "map-space")
-            colour = _radio(text.MAP_COLOURS, text.MAP_COLOUR_LABEL, "map-colour")
+            space = _radio(text.MAP_SPACES, text.MAP_SPACE_LABEL, "map-space", 9)
+            colour = _radio(text.MAP_COLOURS, text.MAP_COLOUR_LABEL, "map-colour", 10)
         with gr.Row(elem_id="map-row"):
             plot = widget("map", None, "map-plot", events=("pick",))
             panel = widget("pin", show_pin(deck, None, "pins"), "map-pin", events=("pick",))
@@ -178,9 +171,8 @@ def build(deck: Deck, url: str, board: gr.Dropdown, visit: gr.State) -> Page:
     picked.__annotations__["event"] = gr.EventData
     plot.pick(picked, space, panel, **QUICK)
     panel.pick(picked, space, panel, **QUICK)
-    return Page(tab, plot)
 
 
-def _radio(choices: dict[str, str], label: str, elem_id: str) -> gr.Radio:
+def _radio(choices: dict[str, str], label: str, elem_id: str, scale: int) -> gr.Radio:
     pairs = [(words, value) for value, words in choices.items()]
-    return gr.Radio(pairs, value=pairs[0][1], label=label, elem_id=elem_id)
+    return gr.Radio(pairs, value=pairs[0][1], label=label, elem_id=elem_id, scale=scale)

@@ -42,7 +42,9 @@ def draw_boards(lab: Lab, count: int, seed: int) -> list[str]:
     return [scored[i] for i in order[:count]]
 
 
-def run_boards(lab: Lab, left: str, right: str, count: float, seed: float, price: dict, visit: dict) -> Iterator[RunView]:
+def run_boards(
+    lab: Lab, left: str, right: str, count: float, seed: float, price: dict, visit: dict
+) -> Iterator[RunView]:
     """Ask both models about random boards, one after the other; a generator of views.
 
     Args:
@@ -119,9 +121,7 @@ def idle_run() -> dict:
 def working_run(run: dict, board_title: str) -> dict:
     """While a run works: how far it is, and the difference so far."""
     done = len(run["pairs"]) + run["failed"]
-    message = text.RUN_WORKING.format(
-        done=done, total=run["total"], seed=run["seed"], title=clean(board_title, 60)
-    )
+    message = text.RUN_WORKING.format(done=done, total=run["total"], seed=run["seed"], title=clean(board_title, 60))
     return _run_view(run, "running", message)
 
 

@@ -1,4 +1,4 @@
-"""What is served beside Gradio's own routes: thumbnails, static files, the map's points; and the guard before all of it.
+"""What is served beside Gradio's own routes: thumbnails, static files, the map's points; and the guard before it all.
 
 Pictures go through one own route, so none passes Gradio's upload cache and browsers keep each for ever under the hash
 in its address. The guard adds security headers and closes Gradio routes that this app has no use for: above all

@@ -43,7 +43,8 @@ def board_recall(lab: Lab, answer: Answer, query: Query) -> float | None:
 def add_answers(lab: Lab, visit: dict, names: tuple[str, str], query: Query, answers: tuple, origin: str) -> dict:
     """The visit after one question to both models. An answer is None where that side failed."""
     key = pair_key(*names)
-    pair = visit["pairs"].get(key) or {"requests": 0, "failed": 0, "sides": [dict.fromkeys(SUMS, 0.0)] * 2, "boards": {}}
+    fresh = {"requests": 0, "failed": 0, "sides": [dict.fromkeys(SUMS, 0.0)] * 2, "boards": {}}
+    pair = visit["pairs"].get(key, fresh)
     if None in answers:
         pair = pair | {"failed": pair["failed"] + 1}
     else:
@@ -135,10 +136,8 @@ def boards_words(origins: list[str]) -> str:
     n, chosen = len(origins), origins.count(CHOSEN)
     if not n:
         return text.BOARDS_NONE
-    if chosen == n:
-        words = text.BOARDS_CHOSEN
-    else:
-        words = text.BOARDS_BOTH if chosen else text.BOARDS_DRAWN
+    mixed = text.BOARDS_BOTH if chosen else text.BOARDS_DRAWN
+    words = text.BOARDS_CHOSEN if chosen == n else mixed
     return words.format(n=n, boards=text.BOARD_WORD[n != 1], chosen=chosen, drawn=n - chosen)
 
 
@@ -151,7 +150,7 @@ def _costs(pair: dict, names: tuple[str, str], price: dict) -> dict:
             "share": side["ms"] / most,
             "side": i,
             "detail": f"{gflop(side['gflops'])} · {int(side['tokens']):,} tokens · {int(side['images']):,} images",
-            "usd": dollars(_usd(side["ms"], pair, price)),
+            "usd": text.TOTALS_USD.format(usd=dollars(_usd(side["ms"], pair, price))),
         }
         for i, (name, side) in enumerate(zip(names, pair["sides"], strict=True))
     ]
@@ -173,12 +172,12 @@ def _saved(pair: dict, names: tuple[str, str], price: dict) -> dict:
         {
             "label": text.SAVED_AGAINST.format(name=name),
             "tag": tag,
-            "value": _percent(rival["ms"], swapped["ms"]),
+            "value": text.SAVED_TIME.format(percent=_percent(rival["ms"], swapped["ms"])),
             "detail": text.SAVED_LINE.format(
                 ms=milliseconds(abs(rival["ms"] - swapped["ms"])),
                 gflops=_percent(rival["gflops"], swapped["gflops"]),
             ),
-            "usd": text.SAVED_USD.format(usd=dollars(_usd(rival["ms"], pair, price) - _usd(swapped["ms"], pair, price))),
+            "usd": text.SAVED_USD.format(usd=dollars(_usd(rival["ms"] - swapped["ms"], pair, price))),
         }
         for name, tag, rival in (("full", "measured", full), ("cached", "modelled", cached))
     ]

@@ -1,4 +1,4 @@
-"""Every word the app shows. Nothing here computes; other modules fill the {blanks} and show the result as plain text."""
+"""Every word the app shows. Nothing here computes; other modules fill the {blanks} and show plain text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ COST_OWN_PRICE = "at ${usd:g} an hour: a price you entered"
 PRICE_OWN = "A price of my own"
 PRICE_CHOICE = "{name}: {hardware}, ${usd:g} an hour"
 PRICE_ACCORDION = "Price behind the modelled dollars"
-PRICE_LABEL, PRICE_USD_LABEL = "Listed price", "US dollars an hour"
+PRICE_LABEL, PRICE_USD_LABEL = "Listed price", "$ an hour"
 PRICE_INFO = "The machine is assumed fully used, one request at a time. Change either field: every dollar follows."
 STAGES = {
     "decode": "decode pictures",
@@ -96,8 +96,10 @@ STAGES = {
 # ---------------------------------------------------------------- Compare: totals of the visit
 TOTALS_LABEL = "This visit so far"
 TOTALS_EMPTY = "Nothing asked yet for this pair of models. The counters start with the first answer."
-TOTALS_REQUESTS, TOTALS_RECALL, TOTALS_COST, TOTALS_SAVED = "Requests", "Recall@10 so far", "Cost so far", "The swap saved"
+TOTALS_REQUESTS, TOTALS_RECALL = "Requests", "Recall@10 so far"
+TOTALS_COST, TOTALS_SAVED = "Cost so far", "The swap saved"
 TOTALS_REQUESTS_NOTE = "to each model"
+TOTALS_USD = "{usd} per 1,000 answers"
 TOTALS_FAILED = "{count} more failed and are not counted"
 BOARDS_CHOSEN = "{n} {boards}, chosen by you: not an estimate"
 BOARDS_DRAWN = "{n} {boards}, drawn at random"
@@ -105,7 +107,8 @@ BOARDS_BOTH = "{n} {boards}, {chosen} chosen by you and {drawn} drawn at random:
 BOARDS_NONE = "no board scored yet (words and pictures do not count here)"
 BOARD_WORD = ("board", "boards")
 SAVED_AGAINST = "against {name}"
-SAVED_LINE = "{ms} time, {gflops} computation"
+SAVED_TIME = "{percent} time"
+SAVED_LINE = "{ms} in all, and {gflops} computation"
 SAVED_USD = "{usd} per 1,000 answers"
 SAVED_CACHED_NOTE = "cached = full without its decode and vision stages"
 SAVED_ONLY = "Choose full and swapped as the two models to see what the swap saves."
@@ -117,7 +120,7 @@ RUN_TITLE = "Many boards at random"
 RUN_INFO = "Asks both models about boards drawn at random from the scored ones. Other visitors are not kept waiting."
 RUN_BUTTON = "Run {count} boards"
 RUN_STOP = "Stop"
-RUN_COUNT_LABEL, RUN_SEED_LABEL = "Boards", "Seed of the draw"
+RUN_COUNT_LABEL, RUN_SEED_LABEL = "Boards", "Seed"
 RUN_IDLE = "No run yet. A run shows how far the two models agree beyond the boards you chose yourself."
 RUN_WORKING = "{done} of {total} boards, seed {seed}: now “{title}”"
 RUN_DONE = "{n} random boards, seed {seed}"
@@ -137,8 +140,8 @@ MAP_INTRO = (
     "Distances across the map mean little; neighbourhoods do."
 )
 MAP_SPACE_LABEL, MAP_COLOUR_LABEL = "Vectors", "Colour by"
-MAP_SPACES = {"pins": "Pin embeddings", "full": "Full model's item vectors", "both": "Both, side by side"}
-MAP_COLOURS = {"source": "Source", "kind": "Kind of its biggest board", "board": "The chosen board and its group"}
+MAP_SPACES = {"pins": "Pin embeddings", "full": "Full model's item vectors", "both": "Both"}
+MAP_COLOURS = {"source": "Source", "kind": "Kind of biggest board", "board": "Chosen board and its group"}
 MAP_NOT_MADE = "{message}"
 MAP_LOADING = "Drawing the map…"
 MAP_NO_WEBGL = (
@@ -176,8 +179,8 @@ ABOUT_TITLE = "What was measured"
 ABOUT_NO_REPORT = "This lab has no evaluation report yet, so there are no numbers to show. Make one with:"
 ABOUT_COMMAND = "python -m pinlab evaluate {lab} --json"
 ABOUT_MEASURED = (
-    "{boards} boards. Each model is given up to 10 pins of a board and ranks all pins that it was not trained on there. "
-    "Recall@10 is the share of held-out pins in its top ten. Brackets hold 95 % bootstrap intervals."
+    "{boards} boards. Each model is given up to 10 pins of a board and ranks all pins that it was not trained on "
+    "there. Recall@10 is the share of held-out pins in its top ten. Brackets hold 95 % bootstrap intervals."
 )
 ABOUT_STRICT = (
     "Strict counts only held-out pins that are in no overlapping training board, "
@@ -237,7 +240,8 @@ ABOUT_API = "The same from a program"
 ABOUT_API_INTRO = "The endpoints /boards, /variants, /recommend and /compare give the same answers as this page:"
 ABOUT_API_CODE = (
     "from gradio_client import Client\n"
-    'Client("{url}").predict(variant="swapped", board="{board}", text="", images=None, k=10, api_name="/recommend")'
+    'lab = Client("{url}")\n'
+    'lab.predict(\n    variant="swapped", board="{board}", text="", images=None, k=10, api_name="/recommend"\n)'
 )
 PAIR = "{a} against {b}"
 INTERVAL = "{mean} [{low}, {high}]"

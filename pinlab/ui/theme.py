@@ -18,8 +18,9 @@ def make_theme() -> gr.themes.Base:
     return gr.themes.Base(
         primary_hue="teal",
         neutral_hue="stone",
-        font=[LocalFont("IBM Plex Sans", weights=(400, 600)), "system-ui", "sans-serif"],
-        font_mono=[LocalFont("IBM Plex Mono", weights=(400, 600)), "ui-monospace", "monospace"],
+        # Gradio 6.31 ships SemiBold (600) with most letters missing; browsers take 700 in its place.
+        font=[LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
+        font_mono=[LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
         radius_size="md",
         text_size="md",
     ).set(
@@ -55,6 +56,10 @@ def make_theme() -> gr.themes.Base:
         input_border_color_focus_dark=D_ACCENT,
         input_placeholder_color="#6b777c",
         input_placeholder_color_dark="#8b999e",
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        button_primary_border_color=ACCENT,
+        button_primary_border_color_dark=D_ACCENT,
         button_primary_background_fill=ACCENT,
         button_primary_background_fill_dark=D_ACCENT,
         button_primary_background_fill_hover=ACCENT_DEEP,

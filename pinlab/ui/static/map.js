@@ -67,14 +67,15 @@
     return all;
   }
 
-  function layout(height) {
-    const style = getComputedStyle(document.body);
+  function layout(root, height) {
+    const style = getComputedStyle(root), colour = (name) => style.getPropertyValue(name).trim();
     const axis = { visible: false, zeroline: false, showgrid: false };
     return {
       height, autosize: true, uirevision: "kept", hovermode: "closest", hoverdistance: 12,
       dragmode: matchMedia("(pointer: fine)").matches ? "pan" : false,
       margin: { l: 4, r: 4, t: 4, b: 4 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: style.fontFamily, size: 12, color: style.getPropertyValue("--pl-ink").trim() || "#333" },
+      font: { family: style.fontFamily, size: 12, color: colour("--pl-ink") },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--pl-muted"), activecolor: colour("--pl-accent") },
       xaxis: axis, yaxis: { ...axis, scaleanchor: "x" }, legend: { orientation: "h", y: -0.02, yanchor: "top", itemsizing: "constant" },
     };
   }
@@ -89,7 +90,8 @@
         card.hidden = false;
         const box = root.getBoundingClientRect();
         card.style.left = `${Math.max(0, Math.min(event.clientX - box.left + 14, box.width - 150))}px`;
-        card.style.top = `${Math.max(0, event.clientY - box.top + 14)}px`;
+        const below = event.clientY - box.top + 14;
+        card.style.top = `${below + 170 > box.height ? Math.max(0, below - 190) : below}px`;
       },
       hide() { card.hidden = true; },
     };
@@ -159,8 +161,9 @@
     async function drawPanel(space) {
       const { plot } = panels[space.id];
       const height = Math.max(340, Math.min(620, Math.round(window.innerHeight * 0.68)));
-      await window.Plotly.react(plot, traces(state.data, state.view, space.id, state.selected), layout(height), {
-        displaylogo: false, responsive: false, scrollZoom: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      await window.Plotly.react(plot, traces(state.data, state.view, space.id, state.selected), layout(root, height), {
+        displaylogo: false, responsive: false, scrollZoom: true, displayModeBar: true,
+        modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
       });
       if (!panels[space.id].wired) {
         panels[space.id].wired = true;

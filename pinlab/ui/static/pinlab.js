@@ -14,7 +14,7 @@
       if (typeof value === "function") node.addEventListener(name.slice(2), value);
       else node.setAttribute(name, value === true ? "" : String(value));
     }
-    node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+    node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
     return node;
   }
 
@@ -262,8 +262,8 @@
   };
 
   const line = (row) => el("p", { class: "pl-total-line" },
-    el("span", { class: `pl-dot is-side${row.side ?? ""}`, "aria-hidden": "true" }), el("span", {}, row.label), el("b", {}, row.value),
-    row.share === undefined ? tag(row.tag) : meter(row.share, row.side),
+    el("span", { class: `pl-dot is-side${row.side ?? ""}`, "aria-hidden": "true" }), el("span", {}, row.label), el("span", {}, el("b", {}, row.value), " ", tag(row.tag)),
+    row.share === undefined ? null : meter(row.share, row.side),
     row.detail ? el("small", {}, row.detail) : null,
     row.usd ? el("small", {}, row.usd + " ", tag("modelled")) : null);
 

@@ -1,0 +1,142 @@
+"""The command line: `python -m pinlab VERB`. One function per verb.
+
+`--json` prints one JSON object as the last line of standard output; progress goes to standard error.
+Exit 0 on success, 2 on bad input with one clear line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinlab.records import Answer, PinLabError, Query
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+LabPath = Annotated[Path, typer.Argument(metavar="LAB", help="lab folder, such as assets/illustrations")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
+
+
+@cli.command()
+def build(
+    source: Annotated[Path, typer.Argument(help="folder of pictures (subfolder = board) or imagefolder")],
+    out: Annotated[Path, typer.Option(help="where the lab is written")],
+) -> None:
+    """Make a lab from pictures: catalog, split, lab.json."""
+    from pinlab.steps import build_from
+
+    catalog = build_from(source, out)
+    skipped = catalog.provenance.get("skipped", [])
+    print(f"{out}: {len(catalog)} pins on {len(catalog.boards)} boards; {len(skipped)} files skipped (catalog.json)")
+
+
+@cli.command()
+def train(
+    lab: LabPath,
+    base: Annotated[str, typer.Option(help="preset to start from; `nano` is the only one so far")] = "nano",
+) -> None:
+    """Train base, pin encoder, swapped and full (all seeds). Resumes where it stopped."""
+    if base != "nano":
+        raise PinLabError(f"--base {base}: only the preset `nano` can be trained so far")
+    from pinlab.lab import open_lab
+    from pinlab.steps import Workshop
+
+    Workshop(open_lab(lab)).train_all()
+    print(f"{lab}: trained; next: python -m pinlab embed {lab}")
+
+
+@cli.command()
+def embed(lab: LabPath) -> None:
+    """Fill or refresh the embedding table and the item vectors; only what changed."""
+    from pinlab.lab import open_lab
+    from pinlab.steps import embed_lab
+
+    embed_lab(open_lab(lab))
+    print(f"{lab}: embedded; next: python -m pinlab map {lab}")
+
+
+@cli.command(name="map")
+def make_map(lab: LabPath) -> None:
+    """Freeze the 2-D maps of pin embeddings and of full's item vectors."""
+    from pinlab.lab import open_lab
+    from pinlab.steps import map_lab
+
+    map_lab(open_lab(lab))
+    print(f"{lab}: mapped")
+
+
+@cli.command()
+def evaluate(
+    lab: LabPath,
+    variants: Annotated[str, typer.Option(help="names, comma between; all by default")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy on held-out saves and cost on the fixed workload, with intervals; writes reports/."""
+    from pinlab.lab import open_lab
+    from pinlab.steps import evaluate_lab
+
+    names = [name.strip() for name in variants.split(",") if name.strip()]
+    report = evaluate_lab(open_lab(lab), names or None)
+    if as_json:
+        print(json.dumps(report, allow_nan=False))
+        return
+    for name, row in report["variants"].items():
+        recall, strict = row["recall_at_10"], row["strict_recall_at_10"]
+        print(f"{name:9} Recall@10 {_interval(recall)}  strict {_interval(strict)}  p50 {row['latency_ms']['p50']} ms")
+    for name, pair in report["pairs"].items():
+        print(f"{name}: {pair['recall_at_10']['verdict']}; strict: {pair['strict_recall_at_10']['verdict']}")
+
+
+@cli.command()
+def recommend(
+    lab: LabPath,
+    variant: Annotated[str, typer.Option(help="full, swapped, base, nearest ...")],
+    board: Annotated[str | None, typer.Option(help="board id")] = None,
+    text: Annotated[str, typer.Option(help="a title or a wish")] = "",
+    image: Annotated[list[Path] | None, typer.Option(help="a picture; may be given again")] = None,
+    k: Annotated[int, typer.Option("-k", help="how many")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Answer one query."""
+    from pinlab.catalog.images import read_image
+    from pinlab.lab import open_lab
+
+    opened = open_lab(lab)
+    images = [read_image(path, path.name) for path in image or ()]
+    query = opened.board_query(board, text, images) if board else Query(images=tuple(images), text=text)
+    answer = opened.answer(variant, query, k)
+    if as_json:
+        print(json.dumps(answer_record(variant, answer)))
+        return
+    for hit in answer.hits:
+        mark = "held out here" if hit.held_out else ""
+        print(f"{hit.rank:3}  {hit.score:.4f}  {hit.pin}  {hit.title}  {mark}".rstrip())
+    print(f"{answer.cost.latency_ms:.1f} ms, {answer.cost.tokens} tokens, {answer.cost.images_encoded} images encoded")
+
+
+def answer_record(variant: str, answer: Answer) -> dict:
+    """The shape of DESIGN.md section 9, the same in command line and app."""
+    return {"variant": variant, "hits": [asdict(hit) for hit in answer.hits], "cost": asdict(answer.cost)}
+
+
+def _interval(value: dict) -> str:
+    if value["mean"] is None:
+        return "-"
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def main() -> None:
+    """Run a verb; bad input is one line on standard error and exit 2."""
+    try:
+        cli()
+    except PinLabError as error:
+        print(f"pinlab: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

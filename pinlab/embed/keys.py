@@ -1,0 +1,36 @@
+"""The keys of stored vectors: everything that changes a vector is in its key (DESIGN.md section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pinlab.catalog.split import Split
+from pinlab.catalog.store import Catalog
+
+# Change when `letterbox`, `normalise` or the prompt changes what a model is shown.
+PREPROCESSING = "letterbox-96/mean-0.5/prompt-1"
+
+
+def content_keys(catalog: Catalog) -> dict[str, str]:
+    """Pin id -> hash of its picture and text."""
+    return {
+        pin.id: hashlib.sha256(catalog.image_bytes(pin.id) + b"\0" + pin.text.encode()).hexdigest()[:16]
+        for pin in catalog.pins
+    }
+
+
+def saves_hash(split: Split) -> str:
+    """Hash of the train saves: pin embeddings hear them."""
+    saves = json.dumps({board: list(pins) for board, pins in split.train.items()}, sort_keys=True)
+    return hashlib.sha256(saves.encode()).hexdigest()[:16]
+
+
+def table_key(encoder: str, split: Split) -> dict[str, str]:
+    """Key of the embedding table: hash of the pin encoder's weights (its `base` included), preprocessing, saves."""
+    return {"encoder": encoder, "preprocessing": PREPROCESSING, "saves": saves_hash(split)}
+
+
+def items_key(weights: str, catalog: Catalog) -> dict[str, str]:
+    """Key of item vectors: the model's weights, preprocessing and the catalog."""
+    return {"weights": weights, "preprocessing": PREPROCESSING, "catalog": catalog.content_hash[:16]}

@@ -1,0 +1,47 @@
+"""Frozen 2-D maps of the embeddings. umap is imported here, when a map is made, and never at app start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pinlab.records import PinLabError
+
+
+def make_map(vectors: torch.Tensor, seed: int = 0) -> np.ndarray:
+    """UMAP of unit vectors (N, E) by cosine: float32 (N, 2), centred and scaled into [-1, 1].
+
+    One thread and a fixed seed: UMAP is reproducible only so, which is why coordinates are frozen on disk.
+    """
+    import umap
+
+    points = umap.UMAP(
+        n_neighbors=min(15, len(vectors) - 1), min_dist=0.15, metric="cosine", random_state=seed, n_jobs=1
+    ).fit_transform(vectors.numpy())
+    points = points - np.median(points, axis=0)
+    return (points / np.abs(points).max()).astype(np.float32)
+
+
+def write_map(path: Path, points: np.ndarray, key: dict[str, str]) -> None:
+    """Write the coordinates with the key of the vectors they were made from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".tmp")
+    save_file({"points": points}, draft, metadata={"key": json.dumps(key, sort_keys=True)})
+    draft.rename(path)
+
+
+def read_map(path: Path, pins: int) -> np.ndarray:
+    """float32 (N, 2); PinLabError when it was not made or is of another catalog."""
+    try:
+        with safe_open(path, "np") as file:
+            points = file.get_tensor("points")
+    except (OSError, SafetensorError) as error:
+        raise PinLabError(f"{path}: no map here ({error}); run `python -m pinlab map`") from error
+    if points.shape != (pins, 2):
+        raise PinLabError(f"{path}: the map has shape {points.shape}, the lab {pins} pins; run `python -m pinlab map`")
+    return points

@@ -1,0 +1,120 @@
+"""The floors: variants without a language model. A model that does not beat them earns nothing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinlab.cost import StageTimer
+from pinlab.recommend.shelf import Shelf
+from pinlab.recommend.uploads import UploadEncoder
+from pinlab.records import Answer, Cost, PinLabError, Query
+
+
+class Floor:
+    """Shared by all floors: scores come from `_score`, one query at a time."""
+
+    name = ""
+    needs_pins = False
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def answer(self, query: Query, k: int) -> Answer:
+        """Rank the catalog for one query."""
+        timer = StageTimer()
+        self.shelf.check(query, k)
+        if self.needs_pins and not query.pins:
+            raise PinLabError(f"{self.name} only knows saves: give it a board, a picture or words alone are not enough")
+        with timer.stage("search"):
+            hits = self.shelf.hits(self._score(query), query, k)
+        return Answer(hits, Cost(timer.total_ms, 0.0, 0, 0, dict(timer.stages)))
+
+    def scores(self, queries: Sequence[Query]) -> np.ndarray:
+        """float32 (Q, N)."""
+        return np.stack([self._score(query) for query in queries]).astype(np.float32)
+
+    def _score(self, query: Query) -> np.ndarray:
+        raise NotImplementedError
+
+
+class CoSave(Floor):
+    """Pins most often saved together with the query's pins, in the train saves only.
+
+    Cosine-normalised counts: sum over query pins of shared boards / sqrt(boards of both), so that pins that are on
+    every board do not win by that alone.
+    """
+
+    name = "cosave"
+    needs_pins = True
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        boards = [b for b in sorted(shelf.split.train) if shelf.split.train[b]]
+        member = np.zeros((len(boards), len(shelf.ids)), dtype=np.float32)
+        for i, board in enumerate(boards):
+            member[i, shelf.rows(shelf.split.train[board])] = 1.0
+        degree = np.maximum(member.sum(0), 1.0)
+        self.member = member / np.sqrt(degree)  # (boards, N)
+
+    def _score(self, query: Query) -> np.ndarray:
+        return self.member[:, self.shelf.rows(query.pins)].sum(1) @ self.member
+
+
+class Popular(Floor):
+    """Pins with the most train saves."""
+
+    name = "popular"
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.count = np.zeros(len(shelf.ids), dtype=np.float32)
+        for pins in shelf.split.train.values():
+            self.count[shelf.rows(pins)] += 1.0
+
+    def _score(self, query: Query) -> np.ndarray:
+        return self.count
+
+
+class Random(Floor):
+    """A fixed shuffle per query."""
+
+    name = "random"
+
+    def _score(self, query: Query) -> np.ndarray:
+        seed = zlib.crc32("/".join([query.board or "", query.text, *query.pins]).encode())
+        return np.random.default_rng(seed).random(len(self.shelf.ids), dtype=np.float32)
+
+
+class Nearest(Floor):
+    """Centroid of pin embeddings, cosine with every pin's. No language model: the honest floor."""
+
+    name = "nearest"
+
+    def __init__(self, shelf: Shelf, embeddings: Tensor, uploads: UploadEncoder) -> None:
+        super().__init__(shelf)
+        self.embeddings, self.uploads = embeddings, uploads
+
+    @torch.inference_mode()
+    def answer(self, query: Query, k: int) -> Answer:
+        """Uploads go through the pin encoder, once each."""
+        timer = StageTimer()
+        self.shelf.check(query, k)
+        if not query.pins and not query.images:
+            raise PinLabError("nearest has no language model: give it a board or a picture, words alone are not enough")
+        uploaded = self.uploads.embed(query.images, timer)
+        with timer.stage("search"):
+            rows = torch.from_numpy(self.shelf.rows(query.pins))
+            centroid = torch.cat([self.embeddings[rows], uploaded.vectors]).mean(0)
+            hits = self.shelf.hits((self.embeddings @ centroid).numpy(), query, k)
+        stage_gflops = {"pin_encoder": uploaded.gflops} if query.images else {}
+        cost = Cost(timer.total_ms, uploaded.gflops, 0, len(query.images), dict(timer.stages), stage_gflops)
+        return Answer(hits, cost)
+
+    def _score(self, query: Query) -> np.ndarray:
+        rows = torch.from_numpy(self.shelf.rows(query.pins))
+        return (self.embeddings @ self.embeddings[rows].mean(0)).numpy()

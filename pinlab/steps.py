@@ -1,0 +1,283 @@
+"""What the command line's verbs do to a lab folder: build, train, embed, map, evaluate.
+
+Each step reads what the step before wrote, skips what is fresh, and writes whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from pinlab.catalog.folder import build_folder
+from pinlab.catalog.near import near_duplicate_groups
+from pinlab.catalog.split import make_split, write_split
+from pinlab.catalog.store import Catalog, write_catalog
+from pinlab.embed.items import read_items, write_items
+from pinlab.embed.keys import content_keys, items_key, table_key
+from pinlab.embed.project import make_map, write_map
+from pinlab.embed.table import EmbeddingTable, dequantise, quantise, write_table
+from pinlab.lab import Lab, weights_hash
+from pinlab.measure.evaluate import evaluate
+from pinlab.measure.report import write_report
+from pinlab.models import recipe
+from pinlab.models.backbone import Backbone
+from pinlab.models.checkpoint import load_backbone, load_encoder, load_tokenizer, save_backbone, save_encoder
+from pinlab.models.data import TrainingSet, training_set
+from pinlab.models.features import base_items, pin_content, tower_outputs
+from pinlab.models.images import catalog_images
+from pinlab.models.inputs import MetadataTokens, PinInput, StoredEmbeddings, StoredVision
+from pinlab.models.pin_encoder import PinContent, SaveGraph, embed_all, embed_pictures, fold_tables
+from pinlab.models.prompt import PromptBuilder
+from pinlab.models.tasks import item_vectors, validation_queries, validation_recall
+from pinlab.models.training import Outcome, Plan
+from pinlab.records import PinLabError
+
+FORMAT = 1
+FULL_SEEDS, SWAPPED_SEEDS = (0, 1), (0, 1, 2)
+
+
+def build_lab(catalog: Catalog, out: Path, *, seed: int = 0) -> None:
+    """Write a lab's catalog, split and lab.json."""
+    pictures = {pin.id: catalog.image_bytes(pin.id) for pin in catalog.pins}
+    split = make_split(catalog, near_duplicate_groups(pictures), seed)
+    write_catalog(catalog, out / "catalog")
+    write_split(split, out / "catalog" / "split.json")
+    record = {
+        "format": FORMAT,
+        "catalog": catalog.content_hash,
+        "preset": "nano",
+        "made_by": "python -m pinlab build",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "pillow", "pyarrow")},
+    }
+    (out / "lab.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def build_from(source: Path, out: Path) -> Catalog:
+    """`pinlab build`: a folder of pictures to a lab."""
+    bar = tqdm(desc="pictures", mininterval=1, unit="")
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    catalog = build_folder(source, progress)
+    bar.close()
+    build_lab(catalog, out)
+    return catalog
+
+
+class Workshop:
+    """Trains the models of one lab, in order; a model whose training.json fits the data is left alone."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.models, self.runs = lab.path / "models", lab.path / "runs"
+        self.data: TrainingSet = training_set(lab.catalog, lab.split)
+        self._images: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """uint8 (N, S, S, 3), decoded once."""
+        if self._images is None:
+            self._images = catalog_images(self.lab.catalog)
+        return self._images
+
+    def train_all(self, full_seeds: Sequence[int] = FULL_SEEDS, swapped_seeds: Sequence[int] = SWAPPED_SEEDS) -> None:
+        """The whole recipe."""
+        self._once("base", self.train_base)
+        self._once("pin-encoder", self.train_encoder)
+        for seed in swapped_seeds:
+            self._once(_folder("swapped", seed), lambda seed=seed: self.train_swapped(seed))
+        for seed in full_seeds:
+            self._once(_folder("full", seed), lambda seed=seed: self.train_full(seed))
+
+    def train_base(self) -> None:
+        """Tokenizer and `base`; validation decides how it is asked (its prompt or the mean of its item vectors)."""
+        plan = recipe.BASE_PLAN
+        backbone, tokenizer, outcome = recipe.train_base(
+            self.lab.catalog, self.data, self.images, self.runs / "base", plan
+        )
+        builder = PromptBuilder(tokenizer)
+        forms = self._base_forms(backbone.eval(), builder)
+        record = self._record("base", plan, outcome) | {
+            "query": max(forms, key=lambda name: forms[name]["score"]),
+            "query_forms_validation": forms,
+        }
+        save_backbone(self.models / "base", backbone, tokenizer, record)
+
+    def train_full(self, seed: int) -> None:
+        """Tower on saves (once, shared by the seeds), then the text stack."""
+        backbone, tokenizer = self._base()
+        builder = PromptBuilder(tokenizer)
+        tower = recipe.tune_tower(backbone, builder, self.data, self.images, self.runs / "full-tower")
+        plan = recipe.with_seed(recipe.FULL_PLAN, seed)
+        name = _folder("full", seed)
+        outcome = recipe.train_full(backbone, builder, self.data, self.images, self.runs / name, plan)
+        record = self._record("full", plan, outcome) | {"tower": asdict(tower)}
+        save_backbone(self.models / name, backbone, tokenizer, record)
+
+    def train_encoder(self) -> None:
+        """The pin encoder on `base`'s features."""
+        content, tokenizer = self.content()
+        plan = recipe.ENCODER_PLAN
+        encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self.runs / "pin-encoder", plan)
+        record = self._record("pin-encoder", plan, outcome)
+        save_encoder(self.models / "pin-encoder", encoder, self.models / "base", record)
+
+    def train_swapped(self, seed: int) -> None:
+        """Remove the vision layer of `base`, train projector and text stack on stored embeddings."""
+        content, _ = self.content()
+        encoder, graph = load_encoder(self.models / "pin-encoder"), SaveGraph(self.data)
+        tables = torch.stack([_stored(table) for table in fold_tables(encoder, content, graph)])
+        backbone, tokenizer = self._base()
+        plan = recipe.with_seed(recipe.SWAPPED_PLAN, seed)
+        name = _folder("swapped", seed)
+        uploads = embed_pictures(encoder, content)
+        projector, outcome = recipe.train_swapped(
+            backbone, PromptBuilder(tokenizer), self.data, tables, uploads, self.runs / name, plan
+        )
+        extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
+        record = self._record("swapped", plan, outcome)
+        save_backbone(self.models / name, backbone, tokenizer, record, extra)
+
+    def content(self) -> tuple[PinContent, PreTrainedTokenizerFast]:
+        """The pin encoder's frozen inputs from `base`, computed once per run."""
+        if not hasattr(self, "_content"):
+            backbone, tokenizer = self._base()
+            features = tower_outputs(backbone, self.images)
+            content = pin_content(backbone, PromptBuilder(tokenizer), features, self.data.texts)
+            self._content = (content, tokenizer)
+        return self._content
+
+    def _base(self) -> tuple[Backbone, PreTrainedTokenizerFast]:
+        return load_backbone(self.models / "base", vision_layer=True)[0], load_tokenizer(self.models / "base")
+
+    def _base_forms(self, backbone: Backbone, builder: PromptBuilder) -> dict[str, dict[str, float]]:
+        features = tower_outputs(backbone, self.images)
+        items = base_items(backbone, builder, features, self.data.texts)
+        pins = StoredVision(features, MetadataTokens(builder, self.data.texts))
+        boards = self.data.validated
+        prompt = validation_queries(backbone, pins, builder, boards)
+        mean = torch.stack([items[torch.from_numpy(b.query)].mean(0) for b in boards])
+        return {
+            "prompt": validation_recall(prompt @ items.T, boards),
+            "mean of item vectors": validation_recall(mean @ items.T, boards),
+        }
+
+    def _once(self, name: str, make: Callable[[], None]) -> None:
+        path = self.models / name / "training.json"
+        if path.is_file() and json.loads(path.read_text())["data_hash"] == self.data.data_hash:
+            print(f"{name}: trained already on this data", file=sys.stderr)
+            return
+        make()
+
+    def _record(self, variant: str, plan: Plan, outcome: Outcome) -> dict:
+        return {
+            "variant": variant,
+            "data_hash": self.data.data_hash,
+            "command": "python -m pinlab train LAB --base nano",
+            "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+            "plan": asdict(plan),
+            **asdict(outcome),
+        }
+
+
+def embed_lab(lab: Lab) -> None:
+    """The embedding table and the item vectors of every model; what is fresh stays."""
+    shop = Workshop(lab)
+    trained = lab.trained()
+    if "pin-encoder" in trained:
+        content, _ = shop.content()
+        encoder = load_encoder(lab.path / "models" / "pin-encoder")
+        codes, scales = quantise(embed_all(encoder, content, SaveGraph(shop.data), None))
+        key = table_key(weights_hash(lab.path / "models" / "pin-encoder"), lab.split)
+        write_table(
+            EmbeddingTable(key, content_keys(lab.catalog), codes, scales), lab.path / "embeddings" / "pins.safetensors"
+        )
+    for name in tqdm([n for n in trained if n != "pin-encoder"], desc="item vectors"):
+        path, key = lab.path / "embeddings" / f"items-{name}.safetensors", _items_key(lab, name)
+        if not _is_fresh(path, key):
+            write_items(path, _item_vectors(lab, shop, name), key)
+
+
+def map_lab(lab: Lab) -> None:
+    """The frozen maps of pin embeddings and of `full`'s item vectors."""
+    for space, vectors in (("pins", lab.embeddings), ("full", lab.items("full"))):
+        print(f"map of {space}: UMAP of {len(vectors)} vectors", file=sys.stderr)
+        write_map(lab.path / "map" / f"{space}.safetensors", make_map(vectors.cpu()), {"space": space})
+
+
+def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
+    """Evaluate variants, write the report and return it."""
+    known = [info.name for info in lab.variants()]
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
+    chosen = {name: lab.variant(name) for name in names or known}
+    seeds = {name: runs for name, runs in lab.seed_runs().items() if name in chosen}
+    report, rows = evaluate(
+        chosen, lab.catalog, lab.split, lab=lab.path.name, seed_runs=seeds, progress=_say
+    )
+    report["provenance"] = lab.provenance()
+    report["training"] = training_table(lab)
+    write_report(report, rows, lab.path / "reports")
+    return report
+
+
+def training_table(lab: Lab) -> dict[str, dict]:
+    """Per model folder: plan, steps, wall-clock, best validation, plateau, curve (the fair-rivals evidence)."""
+    return {name: json.loads((lab.path / "models" / name / "training.json").read_text()) for name in lab.trained()}
+
+
+def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:
+    folder = lab.path / "models" / name
+    builder = PromptBuilder(load_tokenizer(folder))
+    backbone, extra = load_backbone(folder, vision_layer=not name.startswith("swapped"))
+    if name == "base":
+        return base_items(backbone, builder, tower_outputs(backbone, shop.images), shop.data.texts)
+    pins: PinInput
+    if name.startswith("swapped"):
+        pins = StoredEmbeddings(lab.embeddings[None], lab.embeddings, backbone.qwen.config.text_config.hidden_size)
+        pins.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+    else:
+        metadata = MetadataTokens(builder, shop.data.texts)
+        pins = StoredVision(tower_outputs(backbone, shop.images), metadata)
+    return item_vectors(backbone, pins, builder, len(lab.catalog))
+
+
+def _items_key(lab: Lab, name: str) -> dict[str, str]:
+    return items_key(weights_hash(lab.path / "models" / name), lab.catalog)
+
+
+def _is_fresh(path: Path, key: dict[str, str]) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        read_items(path, key)
+    except PinLabError:
+        return False
+    return True
+
+
+def _stored(table: Tensor) -> Tensor:
+    # Trained on what the table will give back: int8 and its rounding included.
+    return dequantise(*quantise(table))
+
+
+def _folder(name: str, seed: int) -> str:
+    return name if seed == 0 else f"{name}-seed{seed}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
