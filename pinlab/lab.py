@@ -11,7 +11,7 @@ import json
 import platform
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -28,12 +28,12 @@ from pinlab.embed.keys import content_keys, items_key, table_key
 from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.report import read_report
-from pinlab.models.backbone import Projector
+from pinlab.models.backbone import Backbone, Projector
 from pinlab.models.checkpoint import load_backbone, load_encoder, load_tokenizer
 from pinlab.models.features import tower_outputs
 from pinlab.models.images import catalog_images
 from pinlab.models.nano import IMAGE_SIDE
-from pinlab.models.pin_encoder import EMBEDDING
+from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.floors import CoSave, Nearest, Popular, Random
@@ -96,6 +96,7 @@ class Lab:
         self.torch_device = device
         self.dtype = "float32"
         self._variants: dict[str, Variant] = {}
+        self._features: dict[str, VisionFeatures] = {}
         self._loading = threading.RLock()
 
     @property
@@ -179,11 +180,6 @@ class Lab:
         key = items_key(weights_hash(self.path / "models" / model), self.catalog)
         return read_items(self.path / "embeddings" / f"items-{model}.safetensors", key).to(self.torch_device)
 
-    @cached_property
-    def full_features(self) -> Callable[[], VisionFeatures]:
-        """Tower outputs of `full` for the whole catalog, computed once when first called."""
-        return self._stored("full")
-
     def seed_runs(self) -> dict[str, list[Variant]]:
         """The same variants trained from other seeds: folders NAME-seed1, NAME-seed2 ..."""
         runs: dict[str, list[Variant]] = {}
@@ -212,7 +208,8 @@ class Lab:
 
     def _load_model(self, name: str, folder: str) -> Variant:
         path = self.path / "models" / folder
-        backbone, extra = load_backbone(path, vision_layer=name != "swapped")
+        # Only the seed a lab answers with keeps its tower; other seeds of `full` share it, stored once.
+        backbone, extra = load_backbone(path, vision_layer=folder in ("base", "full"))
         backbone = backbone.to(self.torch_device)
         builder = PromptBuilder(load_tokenizer(path))
         shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock())
@@ -224,26 +221,26 @@ class Lab:
         kind = CachedVariant if name == "cached" else FullVariant
         training = json.loads((path / "training.json").read_text())
         average = training.get("query") == "mean of item vectors"
-        return kind(*shared, side=IMAGE_SIDE, average=average, stored=self._stored(folder, backbone))
+        tower = "base" if name == "base" else "full"
+        return kind(*shared, side=IMAGE_SIDE, average=average, stored=lambda: self._tower_outputs(tower))
 
-    def _stored(self, folder: str, backbone=None) -> Callable[[], VisionFeatures]:  # noqa: ANN001
-        """Tower outputs of a model folder for the whole catalog; shared by all with the same tower."""
-
-        @lru_cache(maxsize=1)
-        def compute() -> VisionFeatures:
-            model = backbone or load_backbone(self.path / "models" / folder, vision_layer=True)[0]
-            return tower_outputs(model, catalog_images(self.catalog, IMAGE_SIDE).to(self.torch_device))
-
-        return compute
+    def _tower_outputs(self, folder: str) -> VisionFeatures:
+        """Tower outputs of a model folder for the whole catalog, computed when first needed and kept."""
+        with self._loading:
+            if folder not in self._features:
+                model = load_backbone(self.path / "models" / folder, vision_layer=True)[0].to(self.torch_device)
+                images = catalog_images(self.catalog, IMAGE_SIDE).to(self.torch_device)
+                self._features[folder] = tower_outputs(model, images)
+            return self._features[folder]
 
     @cached_property
     def _uploads(self) -> UploadEncoder:
         return UploadEncoder(self._load_upload_models, IMAGE_SIDE, EMBEDDING)
 
-    def _load_upload_models(self) -> tuple:
-        base, _ = load_backbone(self.path / "models" / "base", vision_layer=True)
-        builder = PromptBuilder(load_tokenizer(self.path / "models" / "base"))
-        return base, builder, load_encoder(self.path / "models" / "pin-encoder")
+    def _load_upload_models(self) -> tuple[Backbone, PromptBuilder, PinEncoder]:
+        folder = self.path / "models" / "pin-encoder"
+        encoder, tuned = load_encoder(folder)
+        return tuned, PromptBuilder(load_tokenizer(folder)), encoder
 
 
 @lru_cache(maxsize=64)

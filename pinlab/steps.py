@@ -116,52 +116,57 @@ class Workshop:
         }
         save_backbone(self.models / "base", backbone, tokenizer, record)
 
-    def train_full(self, seed: int) -> None:
-        """Tower on saves (once, shared by the seeds), then the text stack."""
-        backbone, tokenizer = self._base()
-        builder = PromptBuilder(tokenizer)
-        tower = recipe.tune_tower(backbone, builder, self.data, self.images, self.runs / "full-tower")
-        plan = recipe.with_seed(recipe.FULL_PLAN, seed)
-        name = _folder("full", seed)
-        outcome = recipe.train_full(backbone, builder, self.data, self.images, self.runs / name, plan)
-        record = self._record("full", plan, outcome) | {"tower": asdict(tower)}
-        save_backbone(self.models / name, backbone, tokenizer, record)
-
     def train_encoder(self) -> None:
-        """The pin encoder on `base`'s features."""
-        content, tokenizer = self.content()
+        """Tune tower and text stack on saves, then the pin encoder on that tower's frozen outputs."""
+        tuned, tokenizer, record = self.tuned()
+        content = self.content(tuned, tokenizer)
         plan = recipe.ENCODER_PLAN
         encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self.runs / "pin-encoder", plan)
-        record = self._record("pin-encoder", plan, outcome)
-        save_encoder(self.models / "pin-encoder", encoder, self.models / "base", record)
+        training = self._record("pin-encoder", plan, outcome) | {"tuned": record}
+        save_encoder(self.models / "pin-encoder", encoder, tuned, tokenizer, training)
+
+    def train_full(self, seed: int) -> None:
+        """Train the text stack on the stored outputs of the tuned tower."""
+        tuned, tokenizer, record = self.tuned()
+        plan = recipe.with_seed(recipe.FULL_PLAN, seed)
+        name = _folder("full", seed)
+        builder = PromptBuilder(tokenizer)
+        outcome = recipe.train_full(tuned, builder, self.data, self.images, self.runs / name, plan)
+        if seed:
+            tuned.remove_vision_layer()  # the same tower as seed 0's: stored once
+        training = self._record("full", plan, outcome) | {"tuned": record}
+        save_backbone(self.models / name, tuned, tokenizer, training)
 
     def train_swapped(self, seed: int) -> None:
-        """Remove the vision layer of `base`, train projector and text stack on stored embeddings."""
-        content, _ = self.content()
-        encoder, graph = load_encoder(self.models / "pin-encoder"), SaveGraph(self.data)
+        """Take the vision layer out, train projector and text stack on stored embeddings."""
+        encoder, tuned = load_encoder(self.models / "pin-encoder")
+        _, tokenizer, record = self.tuned()
+        content, graph = self.content(tuned, tokenizer), SaveGraph(self.data)
         tables = torch.stack([_stored(table) for table in fold_tables(encoder, content, graph)])
-        backbone, tokenizer = self._base()
+        uploads = _stored(embed_pictures(encoder, content))
         plan = recipe.with_seed(recipe.SWAPPED_PLAN, seed)
         name = _folder("swapped", seed)
-        uploads = embed_pictures(encoder, content)
         projector, outcome = recipe.train_swapped(
-            backbone, PromptBuilder(tokenizer), self.data, tables, uploads, self.runs / name, plan
+            tuned, PromptBuilder(tokenizer), self.data, tables, uploads, self.runs / name, plan
         )
         extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
-        record = self._record("swapped", plan, outcome)
-        save_backbone(self.models / name, backbone, tokenizer, record, extra)
+        training = self._record("swapped", plan, outcome) | {"tuned": record}
+        save_backbone(self.models / name, tuned, tokenizer, training, extra)
 
-    def content(self) -> tuple[PinContent, PreTrainedTokenizerFast]:
-        """The pin encoder's frozen inputs from `base`, computed once per run."""
-        if not hasattr(self, "_content"):
-            backbone, tokenizer = self._base()
-            features = tower_outputs(backbone, self.images)
-            content = pin_content(backbone, PromptBuilder(tokenizer), features, self.data.texts)
-            self._content = (content, tokenizer)
-        return self._content
+    def tuned(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
+        """Where both rivals start: `base` tuned on saves with its tower; trained once, then read from its run."""
+        backbone = load_backbone(self.models / "base", vision_layer=True)[0]
+        tokenizer = load_tokenizer(self.models / "base")
+        outcome = recipe.train_tuned(backbone, PromptBuilder(tokenizer), self.data, self.images, self.runs / "tuned")
+        # In bfloat16 as it will be stored, so that the pin encoder is trained on what uploads will meet.
+        backbone.load_state_dict({k: v.to(torch.bfloat16).float() for k, v in backbone.state_dict().items()})
+        return backbone.eval(), tokenizer, asdict(outcome)
 
-    def _base(self) -> tuple[Backbone, PreTrainedTokenizerFast]:
-        return load_backbone(self.models / "base", vision_layer=True)[0], load_tokenizer(self.models / "base")
+    def content(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast) -> PinContent:
+        """The pin encoder's frozen inputs."""
+        tuned.use_attention("sdpa")
+        features = tower_outputs(tuned, self.images)
+        return pin_content(tuned, PromptBuilder(tokenizer), features, self.data.texts)
 
     def _base_forms(self, backbone: Backbone, builder: PromptBuilder) -> dict[str, dict[str, float]]:
         features = tower_outputs(backbone, self.images)
@@ -198,10 +203,11 @@ def embed_lab(lab: Lab) -> None:
     shop = Workshop(lab)
     trained = lab.trained()
     if "pin-encoder" in trained:
-        content, _ = shop.content()
-        encoder = load_encoder(lab.path / "models" / "pin-encoder")
+        folder = lab.path / "models" / "pin-encoder"
+        encoder, tuned = load_encoder(folder)
+        content = shop.content(tuned, load_tokenizer(folder))
         codes, scales = quantise(embed_all(encoder, content, SaveGraph(shop.data), None))
-        key = table_key(weights_hash(lab.path / "models" / "pin-encoder"), lab.split)
+        key = table_key(weights_hash(folder), lab.split)
         write_table(
             EmbeddingTable(key, content_keys(lab.catalog), codes, scales), lab.path / "embeddings" / "pins.safetensors"
         )
@@ -243,7 +249,7 @@ def training_table(lab: Lab) -> dict[str, dict]:
 def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:
     folder = lab.path / "models" / name
     builder = PromptBuilder(load_tokenizer(folder))
-    backbone, extra = load_backbone(folder, vision_layer=not name.startswith("swapped"))
+    backbone, extra = load_backbone(folder, vision_layer=name in ("base", "full"))
     if name == "base":
         return base_items(backbone, builder, tower_outputs(backbone, shop.images), shop.data.texts)
     pins: PinInput
@@ -252,7 +258,8 @@ def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:
         pins.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
     else:
         metadata = MetadataTokens(builder, shop.data.texts)
-        pins = StoredVision(tower_outputs(backbone, shop.images), metadata)
+        tower = backbone if name == "full" else load_backbone(lab.path / "models" / "full", vision_layer=True)[0]
+        pins = StoredVision(tower_outputs(tower, shop.images), metadata)
     return item_vectors(backbone, pins, builder, len(lab.catalog))
 
 

@@ -6,7 +6,6 @@ folder also loads with `Qwen3VLForConditionalGeneration.from_pretrained`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -114,33 +113,21 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
     return {key.removeprefix("model."): value for key, value in weights.items()}
 
 
-def save_encoder(folder: Path, encoder: PinEncoder, base: Path, training: dict) -> None:
-    """Write the pin encoder. The hash of the `base` it stands on goes in, so that its own hash covers both."""
-    draft = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    weights = {k: v.detach().to(torch.bfloat16).contiguous() for k, v in encoder.state_dict().items()}
-    about = {"sizes": json.dumps(encoder.sizes), "base": _folder_hash(base)}
-    save_file(weights, draft / "model.safetensors", metadata=about)
-    (draft / "config.json").write_text(json.dumps(encoder.sizes, indent=1) + "\n")
-    (draft / "training.json").write_text(json.dumps(training, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+def save_encoder(
+    folder: Path, encoder: PinEncoder, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, training: dict
+) -> None:
+    """Write the pin encoder together with the model whose tower it stands on."""
+    save_backbone(folder, tuned, tokenizer, training, {f"fusion.{k}": v for k, v in encoder.state_dict().items()})
 
 
-def load_encoder(folder: Path) -> PinEncoder:
-    """Read the pin encoder, float32 and evaluation mode; PinLabError when it is missing or broken."""
-    weights = _read(folder / "model.safetensors")
-    encoder = PinEncoder(**json.loads((folder / "config.json").read_text()))
-    encoder.load_state_dict({k: v.float() for k, v in weights.items()})
-    return encoder.eval().requires_grad_(False)
-
-
-def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def load_encoder(folder: Path) -> tuple[PinEncoder, Backbone]:
+    """The pin encoder and the model it stands on, float32 and evaluation mode; PinLabError when broken."""
+    backbone, extra = load_backbone(folder, vision_layer=True)
+    weights = {k.removeprefix("fusion."): v for k, v in extra.items()}
+    boards, width = weights["boards.weight"].shape
+    encoder = PinEncoder(weights["picture.1.weight"].shape[1], weights["words.weight"].shape[0], boards, width)
+    encoder.load_state_dict(weights)
+    return encoder.eval().requires_grad_(False), backbone
 
 
 def _read(path: Path) -> dict[str, Tensor]:

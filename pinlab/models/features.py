@@ -1,4 +1,4 @@
-"""What `base` says of pictures and words: the frozen inputs of the pin encoder, and its own item vectors."""
+"""What a model with a vision layer says of pictures and words: inputs of the pin encoder, base's item vectors."""
 
 from __future__ import annotations
 
@@ -64,11 +64,7 @@ def pin_content(
 ) -> PinContent:
     """All frozen inputs of the pin encoder for N pictures with their texts ("" for none)."""
     vectors = picture_vectors(backbone, builder, features)
-    return PinContent(
-        picture=picture_features(features, vectors),
-        text=text_vectors(backbone, builder, texts),
-        words=word_ids(builder, texts),
-    )
+    return PinContent(picture=picture_features(features, vectors), words=word_ids(builder, texts))
 
 
 def base_items(backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str]) -> Tensor:

@@ -34,22 +34,33 @@ def symmetric_infonce(left: Tensor, right: Tensor, scale: Tensor, same: Tensor) 
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
-def bank_infonce(
-    query: Tensor, fresh: Tensor, target: Tensor, bank: Tensor, blocked: Tensor, scale: Tensor
-) -> Tensor:
-    """InfoNCE of queries against every pin of the catalog, through a memory bank.
+def bank_infonce(query: Tensor, target: Tensor, bank: Tensor, blocked: Tensor, scale: Tensor) -> Tensor:
+    """InfoNCE of queries against every pin of the catalog, through a memory bank; teaches the query side.
+
+    The positive is the bank's own row, as old as its rivals. With a fresh positive among old negatives the
+    model learns to tell fresh from old instead (LOG.md, first try of `tuned`).
 
     Args:
         query: (B, D).
-        fresh: (B, D) item vectors of the targets, with gradient; they replace their rows of the bank.
         target: int64 (B,) rows of the targets.
         bank: (N, D) latest item vectors, without gradient.
         blocked: bool (B, N), candidates that are no negatives (known saves, cold pins).
         scale: inverse temperature.
     """
-    items = bank.index_copy(0, target, fresh)
-    logits = (scale * query @ items.T).masked_fill(blocked, BLOCKED)
+    logits = (scale * query @ bank.T).masked_fill(blocked, BLOCKED)
     return F.cross_entropy(logits, target)
+
+
+def batch_infonce(query: Tensor, items: Tensor, blocked: Tensor, scale: Tensor) -> Tensor:
+    """InfoNCE of queries against the fresh items of their own batch; teaches both sides.
+
+    Args:
+        query, items: (B, D), pairs by row.
+        blocked: bool (B, B), items that are no negatives of a query; its diagonal is False.
+        scale: inverse temperature.
+    """
+    logits = (scale * query @ items.T).masked_fill(blocked, BLOCKED)
+    return F.cross_entropy(logits, torch.arange(len(query), device=query.device))
 
 
 def sigmoid_pairs(left: Tensor, right: Tensor, positive: Tensor, ignore: Tensor, scale: Tensor, bias: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTr
 def nano_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     """About 5 M parameters of vision and 4 M of text; ViT depth 6 width 192, text 4 layers width 256."""
     token = {t: tokenizer.convert_tokens_to_ids(t) for t in SPECIAL_TOKENS}
-    config = Qwen3VLConfig(
+    return Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
             "hidden_size": 256,
@@ -89,4 +89,3 @@ def nano_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
         vision_end_token_id=token["<|vision_end|>"],
         tie_word_embeddings=True,
     )
-    return config

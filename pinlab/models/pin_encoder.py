@@ -1,11 +1,12 @@
 """The pin encoder: picture, metadata and saves of a pin -> one 256-d unit vector, computed offline.
 
-After PinCLIP (arXiv 2603.03544): image and text towers, a fusion, two sigmoid losses (image-text and
-pin-pin from the pin-board graph), Matryoshka widths, int8 storage. The towers are `base`'s own. What
+After PinCLIP (arXiv 2603.03544): image and text sides, a fusion, two sigmoid losses (image-text and
+pin-pin from the pin-board graph), Matryoshka widths, int8 storage. The picture side is the tower
+that `full` uses too (base's, tuned on saves), frozen here; the text side is a bag of trained words. What
 the boards know comes in by one round of aggregation over the bipartite graph (after PinSage, arXiv
 1806.01973): a pin hears the mean content of the pins it was saved with, and the boards themselves.
 
-Legend: N pins, K boards, S saves, E embedding width, M features of a picture, T text vector width.
+Legend: N pins, K boards, S saves, E embedding width, M features of a picture, W words.
 """
 
 from __future__ import annotations
@@ -23,26 +24,24 @@ from pinlab.models.tasks import autocast, validation_recall
 
 EMBEDDING = 256
 MATRYOSHKA = (64, 128, 256)
-WORDS = 128
+WORDS = 256
 
 
 @dataclass(frozen=True)
 class PinContent:
-    """Frozen inputs of N pins from `base`.
+    """Frozen inputs of N pins.
 
     Args:
         picture: (N, M) pooled visual tokens, pooled DeepStack features and the picture's own vector.
-        text: (N, T) vector of title and description through the text stack, zero where there is none.
         words: int64 (N, W) metadata tokens, padded with -1.
     """
 
     picture: Tensor
-    text: Tensor
     words: Tensor
 
     def select(self, rows: Tensor) -> PinContent:
         """Some pins, in the given order."""
-        return PinContent(self.picture[rows], self.text[rows], self.words[rows])
+        return PinContent(self.picture[rows], self.words[rows])
 
 
 class SaveGraph:
@@ -61,15 +60,15 @@ class SaveGraph:
 class PinEncoder(nn.Module):
     """Content of a pin, and of what it was saved with, fused into one unit vector."""
 
-    def __init__(self, picture: int, text: int, vocabulary: int, boards: int, width: int = EMBEDDING) -> None:
+    def __init__(self, picture: int, vocabulary: int, boards: int, width: int = EMBEDDING) -> None:
         super().__init__()
-        self.sizes = {"picture": picture, "text": text, "vocabulary": vocabulary, "boards": boards, "width": width}
+        self.sizes = {"picture": picture, "vocabulary": vocabulary, "boards": boards, "width": width}
         self.words = nn.Embedding(vocabulary, WORDS)
         self.boards = nn.Embedding(boards, width)
         nn.init.normal_(self.words.weight, std=0.05)
         nn.init.normal_(self.boards.weight, std=0.05)
         self.picture = nn.Sequential(nn.LayerNorm(picture), nn.Linear(picture, width), nn.GELU())
-        self.text = nn.Linear(text + WORDS, width)
+        self.text = nn.Linear(WORDS, width)
         self.fusion = nn.Sequential(
             nn.LayerNorm(2 * width), nn.Dropout(0.1), nn.Linear(2 * width, 2 * width), nn.GELU(),
             nn.Linear(2 * width, width),
@@ -88,7 +87,7 @@ class PinEncoder(nn.Module):
         """
         present = (pins.words >= 0).unsqueeze(-1)  # (N, W, 1)
         bag = (self.words(pins.words.clamp(min=0)) * present).sum(1) / present.sum(1).clamp(min=1)
-        text = self.text(torch.cat([pins.text, bag], -1)) * show_text
+        text = self.text(bag) * show_text * present.any(1)
         fused = self.fusion(torch.cat([self.picture(pins.picture) * show_picture, text], -1))
         return F.normalize(fused.float(), dim=-1)
 
@@ -135,9 +134,9 @@ class PinEncoderTask:
         self.scalars = nn.ParameterDict(
             {
                 "pin_scale": nn.Parameter(torch.tensor(2.5)),
-                "pin_bias": nn.Parameter(torch.tensor(-7.0)),
+                "pin_bias": nn.Parameter(torch.tensor(-12.0)),
                 "text_scale": nn.Parameter(torch.tensor(2.5)),
-                "text_bias": nn.Parameter(torch.tensor(-7.0)),
+                "text_bias": nn.Parameter(torch.tensor(-12.0)),
             }
         )
         self.model = nn.ModuleDict({"encoder": encoder, "scalars": self.scalars})
@@ -147,7 +146,7 @@ class PinEncoderTask:
         """Pin-pin loss at three widths plus a quarter of the image-text loss."""
         rng = np.random.default_rng([self.seed, step])
         torch.manual_seed(self.seed * 1_000_003 + step)  # dropout
-        drawn = draw_batch(self.data, self.batch, rng, "pins")
+        drawn = draw_batch(self.data, self.batch, rng, int(rng.integers(FOLDS)), "pins")
         with autocast():
             table = self._embed_with_dropout(drawn.fold)
             query = table[torch.from_numpy(drawn.query)].mean(1)  # (B, E)
@@ -193,8 +192,7 @@ def embed_all(encoder: PinEncoder, content: PinContent, graph: SaveGraph, hidden
     """Embeddings (N, E) of the whole catalog with one fold's saves hidden, or none."""
     encoder.eval()
     one = torch.ones(len(content.picture), 1)
-    has_text = (content.words >= 0).any(1, keepdim=True).float()
-    return encoder(encoder.content(content, has_text, one), graph.edges(hidden_fold), one)
+    return encoder(encoder.content(content, one, one), graph.edges(hidden_fold), one)
 
 
 @torch.inference_mode()

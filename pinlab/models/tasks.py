@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pinlab.models.backbone import Backbone
-from pinlab.models.data import BoardRows, SaveBatch, TrainingSet, draw_batch
+from pinlab.models.data import FOLDS, BoardRows, SaveBatch, TrainingSet, draw_batch
 from pinlab.models.inputs import LiveVision, MetadataTokens, PinInput
-from pinlab.models.losses import Temperature, bank_infonce, symmetric_infonce
+from pinlab.models.losses import Temperature, bank_infonce, batch_infonce, symmetric_infonce
 from pinlab.models.prompt import PromptBuilder
 
 METADATA_DROPOUT = 0.4
@@ -86,11 +86,12 @@ class SavesTask:
         seed: int,
         mode: str | None = None,
         query_pins: int | None = None,
+        metadata_dropout: float = METADATA_DROPOUT,
         refresh_every: int = 100,
     ) -> None:
         self.backbone, self.pins, self.builder, self.data = backbone, pins, builder, data
         self.batch, self.seed, self.refresh_every = batch, seed, refresh_every
-        self.mode, self.query_pins = mode, query_pins
+        self.mode, self.query_pins, self.metadata_dropout = mode, query_pins, metadata_dropout
         backbone.use_attention("eager")
         self.model = nn.ModuleDict({"backbone": backbone, "pins": pins.modules, "temperature": Temperature()})
         self.titles = {board.id: builder.text(board.title) for board in data.boards}
@@ -98,23 +99,32 @@ class SavesTask:
         self.bank: Tensor | None = None
 
     def loss(self, step: int) -> Tensor:
-        """InfoNCE against all visible pins, the targets' item vectors fresh, the others from the bank."""
+        """InfoNCE against the batch's fresh items plus InfoNCE against all visible pins in the bank.
+
+        Between two refreshes of the bank all targets are of one fold, and the bank was made without that fold's
+        saves: what stands for a target then knows as little of the asked board as in the test.
+        """
         rng = np.random.default_rng([self.seed, step])
         if isinstance(self.pins, LiveVision):
             self.pins.generator.manual_seed(self.seed * 1_000_003 + step)
+        fold = (step // self.refresh_every) % FOLDS
         if self.bank is None or step % self.refresh_every == 0:
             self.model.eval()
-            self.bank = self.item_vectors().clone()
+            self.bank = self.item_vectors(fold).clone()
             self.model.train()
-        drawn = draw_batch(self.data, self.batch, rng, self.mode, self.query_pins)
+        drawn = draw_batch(self.data, self.batch, rng, fold, self.mode, self.query_pins)
+        show_items = rng.random() >= self.metadata_dropout
         with autocast():
-            query = self.query_vectors(drawn, rng.random() >= METADATA_DROPOUT)
-            fresh = self._items(drawn.target, rng.random() >= METADATA_DROPOUT, drawn.fold)
-        blocked = self._blocked(drawn)
-        target = torch.from_numpy(drawn.target)
-        loss = bank_infonce(query, fresh, target, self.bank, blocked, self.model["temperature"]())
-        self.bank[target] = fresh.detach().to(self.bank.dtype)
-        return loss
+            query = self.query_vectors(drawn, rng.random() >= self.metadata_dropout)
+            fresh = self._items(drawn.target, show_items, fold)
+        target, blocked = torch.from_numpy(drawn.target), self._blocked(drawn)
+        scale = self.model["temperature"]()
+        in_batch = blocked[:, target] | (target[:, None] == target[None, :])
+        in_batch.fill_diagonal_(False)
+        loss = bank_infonce(query, target, self.bank, blocked, scale) + batch_infonce(query, fresh, in_batch, scale)
+        if show_items:
+            self.bank = self.bank.index_copy(0, target, fresh.detach().to(self.bank.dtype))
+        return loss / 2
 
     def query_vectors(self, drawn: SaveBatch, metadata: bool) -> Tensor:
         """(B, 128) vectors of training queries."""
@@ -130,15 +140,14 @@ class SavesTask:
         features = self.pins.features(drawn.query.reshape(-1), drawn.fold, upload) if drawn.query.size else None
         return self.backbone(self.builder.build(prompts), features)
 
-    def item_vectors(self) -> Tensor:
-        """(N, 128) item vectors of the whole catalog, in evaluation mode."""
+    def item_vectors(self, hidden_fold: int | None = None) -> Tensor:
+        """(N, 128) item vectors of the whole catalog."""
         with autocast():
-            return item_vectors(self.backbone, self.pins, self.builder, self.data.size)
+            return item_vectors(self.backbone, self.pins, self.builder, self.data.size, hidden_fold)
 
     def validate(self) -> dict[str, float]:
-        """Recall@10 on validation saves, in total and on the strict slice; refreshes the bank."""
+        """Recall@10 on validation saves, in total and on the strict slice."""
         items = self.item_vectors()
-        self.bank = items.clone()
         boards = self.data.validated
         with autocast():
             queries = validation_queries(self.backbone, self.pins, self.builder, boards)
@@ -164,11 +173,13 @@ def encode_items(
 
 
 @torch.inference_mode()
-def item_vectors(backbone: Backbone, pins: PinInput, builder: PromptBuilder, size: int) -> Tensor:
-    """(N, 128) item vectors of the whole catalog, with metadata and all saves."""
+def item_vectors(
+    backbone: Backbone, pins: PinInput, builder: PromptBuilder, size: int, hidden_fold: int | None = None
+) -> Tensor:
+    """(N, 128) item vectors of the whole catalog, with metadata and, but for one fold or none, all saves."""
     rows = np.arange(size)
     chunks = [rows[i : i + ENCODE_ROWS] for i in range(0, size, ENCODE_ROWS)]
-    return torch.cat([encode_items(backbone, pins, builder, chunk, True, None) for chunk in chunks])
+    return torch.cat([encode_items(backbone, pins, builder, chunk, True, hidden_fold) for chunk in chunks])
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pinlab.catalog.images import letterbox
 from pinlab.cost import StageTimer, TextShape, VisionShape, mlp_gflops, text_gflops, tower_gflops
-from pinlab.models.backbone import Backbone
+from pinlab.models.backbone import VECTOR, Backbone
 from pinlab.models.features import pin_content, tower_outputs
 from pinlab.models.pin_encoder import PinEncoder, embed_pictures
 from pinlab.models.prompt import PromptBuilder
@@ -27,10 +27,10 @@ class Uploaded:
 
 
 class UploadEncoder:
-    """Loads `base` and the pin encoder when the first picture comes, not before.
+    """Loads the pin encoder when the first picture comes, not before.
 
     Args:
-        load: gives (base with its vision layer, its prompt builder, the pin encoder).
+        load: gives (the model whose tower the encoder stands on, its prompt builder, the pin encoder).
         side: pixels of the letterbox. width: E.
     """
 
@@ -48,20 +48,20 @@ class UploadEncoder:
             return Uploaded(torch.zeros(0, self.width), 0.0)
         with self._lock:
             self._models = self._models or self._load()
-        base, builder, encoder = self._models
+        tuned, builder, encoder = self._models
         with timer.stage("decode"):
             pixels = torch.from_numpy(np.stack([letterbox(image, self.side) for image in images]))
         with timer.stage("pin_encoder"):
-            features = tower_outputs(base, pixels)
-            content = pin_content(base, builder, features, [""] * len(images))
+            features = tower_outputs(tuned, pixels)
+            content = pin_content(tuned, builder, features, [""] * len(images))
             vectors = embed_pictures(encoder, content)
-        return Uploaded(vectors, len(images) * self._gflops_each(base, builder, features.tokens.shape[1]))
+        return Uploaded(vectors, len(images) * self._gflops_each(tuned, builder, features.tokens.shape[1]))
 
-    def _gflops_each(self, base: Backbone, builder: PromptBuilder, visual_tokens: int) -> float:
-        config = base.qwen.config
+    def _gflops_each(self, tuned: Backbone, builder: PromptBuilder, visual_tokens: int) -> float:
+        config = tuned.qwen.config
         vision, text = VisionShape.from_config(config), TextShape.from_config(config)
         prompt = len(builder.prefix) + visual_tokens + 2 + len(builder.item_end)
-        empty = len(builder.prefix) + len(builder.item_end)
         patches = visual_tokens * vision.merge**2
-        fusion = mlp_gflops(1, (2 * self.width, 2 * self.width, self.width))
-        return tower_gflops(vision, [patches]) + text_gflops(text, prompt) + text_gflops(text, empty) + fusion
+        picture = (1 + len(vision.deepstack_layers)) * text.hidden + VECTOR
+        fusion = mlp_gflops(1, (picture, self.width)) + mlp_gflops(1, (2 * self.width, 2 * self.width, self.width))
+        return tower_gflops(vision, [patches]) + text_gflops(text, prompt) + fusion

@@ -174,22 +174,31 @@ def _saved(pair: dict, names: tuple[str, str], price: dict) -> dict:
             "tag": tag,
             "value": text.SAVED_TIME.format(percent=_percent(rival["ms"], swapped["ms"])),
             "detail": text.SAVED_LINE.format(
-                ms=milliseconds(abs(rival["ms"] - swapped["ms"])),
+                ms=_saved_ms(rival["ms"] - swapped["ms"]),
                 gflops=_percent(rival["gflops"], swapped["gflops"]),
             ),
-            "usd": text.SAVED_USD.format(usd=dollars(_usd(rival["ms"] - swapped["ms"], pair, price))),
+            "usd": _saved_usd(rival["ms"] - swapped["ms"], pair, price),
         }
         for name, tag, rival in (("full", "measured", full), ("cached", "modelled", cached))
     ]
     return block | {"lines": lines, "note": text.SAVED_CACHED_NOTE}
 
 
+def _saved_ms(difference: float) -> str:
+    return text.SAVED_SIGNED.format(sign="−" if difference >= 0 else "+", ms=milliseconds(abs(difference)))
+
+
+def _saved_usd(difference: float, pair: dict, price: dict) -> str:
+    sign = "−" if difference >= 0 else "+"
+    return text.SAVED_USD.format(sign=sign, usd=dollars(_usd(abs(difference), pair, price)))
+
+
 def _percent(rival: float, own: float) -> str:
-    """How much less `own` is than `rival`, in words; more, when it is more."""
+    """How much less `own` is than `rival`, as "−90 %"; "+" when it is more."""
     if rival <= 0:
         return text.UNKNOWN
     share = 100 * (rival - own) / rival
     if share < 0:
-        return text.SAVED_MORE.format(percent=f"{number(-share)} %")
+        return text.SAVED_MORE.format(percent=number(-share))
     # Never rounded up to 100 %: something is always spent.
-    return text.SAVED_LESS.format(percent=f"{number(share) if share < 99 else f'{min(share, 99.9):.1f}'} %")
+    return text.SAVED_LESS.format(percent=number(share) if share < 99 else f"{min(share, 99.9):.1f}")

@@ -108,12 +108,13 @@ BOARDS_NONE = "no board scored yet (words and pictures do not count here)"
 BOARD_WORD = ("board", "boards")
 SAVED_AGAINST = "against {name}"
 SAVED_TIME = "{percent} time"
-SAVED_LINE = "{ms} in all, and {gflops} computation"
-SAVED_USD = "{usd} per 1,000 answers"
+SAVED_LINE = "{ms} in all; {gflops} computation"
+SAVED_USD = "{sign}{usd} per 1,000 answers"
 SAVED_CACHED_NOTE = "cached = full without its decode and vision stages"
 SAVED_ONLY = "Choose full and swapped as the two models to see what the swap saves."
-SAVED_MORE = "{percent} more"
-SAVED_LESS = "{percent} less"
+SAVED_SIGNED = "{sign}{ms}"
+SAVED_MORE = "+{percent} %"
+SAVED_LESS = "−{percent} %"
 
 # ---------------------------------------------------------------- Compare: many boards at random
 RUN_TITLE = "Many boards at random"

@@ -160,7 +160,7 @@
 
     async function drawPanel(space) {
       const { plot } = panels[space.id];
-      const height = Math.max(340, Math.min(620, Math.round(window.innerHeight * 0.68)));
+      const height = Math.round(Math.max(320, Math.min(640, window.innerHeight * 0.7, plot.offsetWidth * 1.1)));
       await window.Plotly.react(plot, traces(state.data, state.view, space.id, state.selected), layout(root, height), {
         displaylogo: false, responsive: false, scrollZoom: true, displayModeBar: true,
         modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
