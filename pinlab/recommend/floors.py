@@ -29,7 +29,7 @@ class Floor:
         timer = StageTimer()
         self.shelf.check(query, k)
         if self.needs_pins and not query.pins:
-            raise PinLabError(f"{self.name} only knows saves: give it a board, a picture or words alone are not enough")
+            raise PinLabError(f"{self.name} only knows saves: give it a board; pictures and words alone say nothing to it")
         with timer.stage("search"):
             hits = self.shelf.hits(self._score(query), query, k)
         return Answer(hits, Cost(timer.total_ms, 0.0, 0, 0, dict(timer.stages)))
@@ -105,7 +105,7 @@ class Nearest(Floor):
         timer = StageTimer()
         self.shelf.check(query, k)
         if not query.pins and not query.images:
-            raise PinLabError("nearest has no language model: give it a board or a picture, words alone are not enough")
+            raise PinLabError("nearest has no language model: give it a board or a picture, not only words")
         uploaded = self.uploads.embed(query.images, timer)
         with timer.stage("search"):
             rows = torch.from_numpy(self.shelf.rows(query.pins))

@@ -1,0 +1,87 @@
+"""The report in Markdown, for README.md: every number there is printed by this command from the report.
+
+    python -m pinlab.measure.summary LAB README.md     rewrites what stands between the two markers
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pinlab.measure.report import read_report
+from pinlab.records import PinLabError
+
+BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """A table of the variants and the verdicts of the pairs, as Markdown."""
+    lines = [
+        f"Measured on {report['boards']} boards in {report['clusters']} groups of linked boards; 95 % bootstrap "
+        "intervals over the groups. Latency: "
+        f"{report['provenance']['device']}, {report['provenance']['dtype']}, "
+        f"{report['provenance']['threads']} threads, 10 pins a query, batch 1, warm.",
+        "",
+        "| variant | Recall@10 | strict slice | cold pins | p50 ms | p95 ms | GFLOP | tokens | images encoded |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in report["variants"].items():
+        recall = [_interval(row[key]) for key in ("recall_at_10", "strict_recall_at_10", "cold_recall_at_10")]
+        cost = [_figure(row["latency_ms"]["p50"], 1), _figure(row["latency_ms"]["p95"], 1), _figure(row["gflops"], 3)]
+        counted = [_figure(row["tokens"], 0), _figure(row["images_encoded"], 0)]
+        lines.append("| " + " | ".join([f"`{name}`", *recall, *cost, *counted]) + " |")
+    lines += ["", "| pair | slice | difference in Recall@10 | win / tie / loss | verdict |", "|---|---|---|---|---|"]
+    for name, pair in report["pairs"].items():
+        for key, words in (("recall_at_10", "all"), ("strict_recall_at_10", "strict")):
+            lines.append(f"| {name.replace('_', ' ')} | {words} | {_difference(pair[key])} |")
+    for name, seeds in (report.get("seeds") or {}).items():
+        lines += ["", f"Seeds of `{name}`, Recall@10: {_list(seeds['recall_at_10'])}; "
+                  f"strict: {_list(seeds['strict_recall_at_10'])}."]
+    return "\n".join(lines)
+
+
+def rewrite(readme: str, block: str) -> str:
+    """The README with what stands between the markers replaced; PinLabError when a marker is missing."""
+    if BEGIN not in readme or END not in readme:
+        raise PinLabError(f"the file lacks the markers {BEGIN} and {END}; put them where the numbers belong")
+    head, rest = readme.split(BEGIN, 1)
+    return f"{head}{BEGIN}\n{block}\n{END}{rest.split(END, 1)[1]}"
+
+
+def _interval(value: Mapping[str, Any]) -> str:
+    if value["mean"] is None:
+        return "-"
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def _difference(pair: Mapping[str, Any]) -> str:
+    low, high = pair["low"], pair["high"]
+    interval = "" if low is None else f" [{low:+.3f}, {high:+.3f}]"
+    return f"{pair['diff']:+.3f}{interval} | {pair['win']} / {pair['tie']} / {pair['loss']} | {pair['verdict']}"
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _list(values: list[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+def main(lab: str, readme: str) -> None:
+    """Rewrite the numbers of a README from a lab's report."""
+    report = read_report(Path(lab) / "reports")
+    if report is None:
+        raise PinLabError(f"{lab}: no report yet; run `python -m pinlab evaluate {lab}`")
+    path = Path(readme)
+    path.write_text(rewrite(path.read_text(), summary(report)))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:3])
+    except (PinLabError, TypeError) as problem:
+        print(f"summary: {problem}; usage: python -m pinlab.measure.summary LAB README.md", file=sys.stderr)
+        sys.exit(2)
