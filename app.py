@@ -1,10 +1,11 @@
-"""Starts the app: `python app.py [--lab LAB] [--host HOST] [--port PORT]`. On Hugging Face Spaces this file is what runs."""
+"""Starts the app: `python app.py [--lab LAB] [--host HOST] [--port PORT]`. On Spaces this file is what runs."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+import threading
 from pathlib import Path
 
 BUNDLED = Path(__file__).parent / "assets" / "illustrations"
@@ -16,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="PinLab in the browser")
     parser.add_argument("--lab", default=str(BUNDLED), help="a lab folder (default: the bundled one)")
     parser.add_argument("--host", default="0.0.0.0" if on_spaces else "127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=7860 if on_spaces else None, help="default: the first free from 7860")
+    parser.add_argument("--port", type=int, default=7860 if on_spaces else None, help="default: the first free one")
     args = parser.parse_args()
     # Both are read when the libraries are imported, hence before the imports below.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -24,13 +25,14 @@ def main() -> int:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from pinlab.lab import open_lab
     from pinlab.records import PinLabError
-    from pinlab.ui.app import build_app, launch_options
+    from pinlab.ui.app import build_app, launch_options, warm_up
 
     try:
         lab = open_lab(args.lab)
     except PinLabError as error:
         print(error, file=sys.stderr)
         return 2
+    threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
     build_app(lab).launch(server_name=args.host, server_port=args.port, **launch_options(lab))
     return 0
 

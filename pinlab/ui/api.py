@@ -89,7 +89,7 @@ def _question(lab: Lab, board: str | None, words: str | None, files: list | None
 
 
 def _known(lab: Lab, variant: str) -> str:
-    return variant_info(lab, variant).name
+    return variant_info({info.name: info for info in lab.variants()}, variant).name
 
 
 def answer_json(variant: str, answer: Answer) -> dict:

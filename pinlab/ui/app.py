@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pinlab.ui import about, api, compare, map, server, text  # noqa: A004 - the page is called Map
+from pinlab.ui.answers import ask
 from pinlab.ui.cards import Deck
 from pinlab.ui.theme import make_theme
 from pinlab.ui.widgets import widget
@@ -30,6 +31,14 @@ def build_app(lab: Lab) -> gr.Blocks:
             about.build(lab)
         api.build(lab)
     return demo.queue(max_size=WAITING_LINE, api_open=False)
+
+
+def warm_up(lab: Lab) -> None:
+    """Load the two models the page opens with and answer once, so that no visitor's numbers are cold ones."""
+    board = compare.first_board(lab)
+    for name in compare.first_pair([info.name for info in lab.variants()]):
+        if board:
+            ask(lab, name, lab.board_query(board), 1)
 
 
 def header_view(lab: Lab) -> dict:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -20,7 +20,7 @@ from pinlab.ui import text
 
 if TYPE_CHECKING:
     from pinlab.catalog.store import Catalog
-    from pinlab.lab import Lab
+    from pinlab.lab import Lab, VariantInfo
 
 TITLE_LENGTH, LABEL_LENGTH, DESCRIPTION_LENGTH = 120, 60, 600
 BOARDS_SHOWN = 8
@@ -67,6 +67,7 @@ class Deck:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.boards = boards_of(lab.catalog)
+        self.variants = {info.name: info for info in lab.variants()}
 
     def pin(self, pin_id: str) -> dict:
         """Everything shown about one pin."""
@@ -141,14 +142,14 @@ def strip_view(deck: Deck, board_id: str) -> dict:
 
 def side_view(deck: Deck, variant: str, place: int) -> dict:
     """One side before it has an answer. `place` is 0 for left, 1 for right."""
-    info = variant_info(deck.lab, variant)
+    info = variant_info(deck.variants, variant)
     return {
         "state": "empty",
         "place": text.SIDE_LABELS[place],
         "name": info.name,
         "title": info.title,
         "summary": info.summary,
-        "tokens": text.TOKENS_PER_PIN.format(tokens=info.tokens_per_pin),
+        "tokens": _tokens_words(info.tokens_per_pin),
         "message": text.SIDE_WAITING,
         "found": None,
         "hits": [],
@@ -175,9 +176,12 @@ def found_view(lab: Lab, hits: Sequence[Hit], board_id: str | None) -> dict:
     return {"words": words.format(hits=count, most=most, held=held), "share": count / most if most else 0.0}
 
 
-def variant_info(lab: Lab, name: str):  # noqa: ANN201 - VariantInfo lives in pinlab.lab, which loads the models
+def _tokens_words(tokens: str) -> str:
+    return text.TOKENS_PER_PIN.format(tokens=tokens) if tokens.strip("-0 ") else text.NO_TOKENS
+
+
+def variant_info(known: Mapping[str, VariantInfo], name: str) -> VariantInfo:
     """What the lab says about a variant; PinLabError when it has none of that name."""
-    known = {info.name: info for info in lab.variants()}
     if name not in known:
         raise PinLabError(text.PROBLEM_VARIANT.format(variant=clean(str(name), 40), known=", ".join(known)))
     return known[name]

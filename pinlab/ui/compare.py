@@ -43,6 +43,11 @@ def first_board(lab: Lab) -> str:
     return next((b for b in boards if b in lab.catalog.board), "")
 
 
+def first_pair(names: Sequence[str]) -> tuple[str, str]:
+    """full and swapped where the lab has them, else its first and last variant."""
+    return "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
+
+
 def recommend(
     deck: Deck, board: str, words: dict | None, left: str, right: str, price: dict, visit: dict
 ) -> Iterator[View]:
@@ -155,15 +160,15 @@ class Page(NamedTuple):
 
 def build(deck: Deck, demo: gr.Blocks) -> Page:
     """The page's components and events; the first board is asked about when the page loads."""
-    names = [info.name for info in deck.lab.variants()]
-    pair = "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
+    names = list(deck.variants)
+    pair = first_pair(names)
     listed = cards.default_price(deck.lab.device)
     with gr.Tab(text.TAB_COMPARE, id="compare", elem_id="tab-compare"):
         # States stand inside the tab: beside it, Gradio would count them as tabs.
         visit, price = gr.State(state.new_visit()), gr.State(cards.price_view(listed, None))
         with gr.Row(elem_id="question"):
             board, strip = _board_column(deck)
-            words, problem, left, right, go = _question_column(deck.lab, pair)
+            words, problem, left, right, go = _question_column(deck, pair)
         totals = widget("totals", state.totals_view(state.new_visit(), pair, {}), "totals")
         asked = widget("asked", {"words": "", "overlap": ""}, "asked")
         with gr.Row(elem_id="sides"):
@@ -191,8 +196,8 @@ def _board_column(deck: Deck) -> tuple[gr.Dropdown, gr.HTML]:
     return board, strip
 
 
-def _question_column(lab: Lab, pair: tuple[str, str]) -> tuple:
-    choices = [(info.title, info.name) for info in lab.variants()]
+def _question_column(deck: Deck, pair: tuple[str, str]) -> tuple:
+    choices = [(info.title, info.name) for info in deck.variants.values()]
     with gr.Column(scale=4, min_width=320):
         words = gr.MultimodalTextbox(
             label=text.WORDS_LABEL,
