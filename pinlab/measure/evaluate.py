@@ -31,7 +31,7 @@ from pinlab.measure.accuracy import (
     score_boards,
     values_of,
 )
-from pinlab.measure.statistics import LEVEL, MARGIN, RESAMPLES, compare, estimate
+from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare, estimate
 from pinlab.measure.workload import choose_boards, cost_summary, disagreements, run_workload
 from pinlab.metrics import coverage_at_k
 from pinlab.records import PinLabError
@@ -181,10 +181,9 @@ def _pairs(
         for metric in COMPARED:
             ours = [*values_of(scores[SUBJECT], metric)]
             theirs = [value for _, value in values_of(scores[rival], metric)]
-            pair[metric] = None
-            if ours:
-                values, clusters = [v for _, v in ours], [case.cluster for case, _ in ours]
-                pair[metric] = dataclasses.asdict(compare(values, theirs, clusters, margin=margin, **interval))
+            values, clusters = [v for _, v in ours], [case.cluster for case, _ in ours]
+            found = compare(values, theirs, clusters, margin=margin, **interval) if ours else NOT_COMPARED
+            pair[metric] = dataclasses.asdict(found)
     return pairs
 
 

@@ -42,14 +42,15 @@ th,td{padding:8px 12px;text-align:right;
 border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,.text{text-align:left}
 td.text{white-space:normal;min-width:15ch}thead th{background:var(--tint)}td small{display:block}
 tr.subject th,tr.subject td{background:var(--tint);font-weight:600}details{margin:8px 0}summary{cursor:pointer}
-pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}
+pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}#curves{height:320px}
 """
 
 SCRIPT = """
-const figure = JSON.parse(document.getElementById("figure").textContent);
-const ink = getComputedStyle(document.body).color;
-figure.layout.font = {color: ink, family: "system-ui, sans-serif"};
-Plotly.newPlot("plot", figure.data, figure.layout, {responsive: true, displaylogo: false, displayModeBar: false});
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const font = {color: getComputedStyle(document.body).color, family: "system-ui, sans-serif"};
+for (const [id, figure] of Object.entries(figures))
+  if (document.getElementById(id))
+    Plotly.newPlot(id, figure.data, {...figure.layout, font}, {responsive: true, displayModeBar: false});
 """
 
 
@@ -57,8 +58,11 @@ def render_page(report: Mapping[str, Any]) -> str:
     """The page of a report as `evaluate` returns it, with or without "provenance". About 5 MB: plotly.js is in it."""
     from plotly.offline import get_plotlyjs  # slow to import, and only needed to write
 
-    body = "".join(section(report) for section in (_verdict, _accuracy, _costs, _chart, _pairs, _claims, _slices, _how))
-    figure = json.dumps(_figure(report), ensure_ascii=True).replace("<", "\\u003c")
+    body = "".join(
+        section(report) for section in (_verdict, _accuracy, _costs, _chart, _pairs, _claims, _training, _slices, _how)
+    )
+    drawn = {"plot": _figure(report), "curves": _curves(report)}
+    figures = json.dumps(drawn, ensure_ascii=True).replace("<", "\\u003c")  # no text may end the script element
     title = _text(f"PinLab evaluation: {report.get('lab') or 'lab'}")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -66,7 +70,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
         "style-src 'unsafe-inline'; img-src data: blob:\">"
         f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main><h1>{title}</h1>\n{body}</main>\n"
-        f'<script type="application/json" id="figure">{figure}</script>\n'
+        f'<script type="application/json" id="figures">{figures}</script>\n'
         f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -92,7 +96,7 @@ def _verdict(report: Mapping[str, Any]) -> str:
     rival, pair = _main_pair(report)
     if pair is not None:
         for name, metric in ((f"Recall@{K}", RECALL), ("Strict slice", STRICT)):
-            if pair[metric]:
+            if pair[metric]["diff"] is not None:
                 ours, theirs = (report["variants"][v][metric]["mean"] for v in ("swapped", rival))
                 lines.append(
                     f"{name}: {_number(ours)} against {_number(theirs)}, {_difference(pair[metric])}: "
@@ -187,26 +191,52 @@ def _figure(report: Mapping[str, Any]) -> dict[str, Any]:
                 },
             }
         )
-    grid = "rgba(128,128,140,0.3)"  # seen on light and on dark
-    layout = {
-        "xaxis": {
-            "type": "log",
-            "dtick": 1,
-            "gridcolor": grid,
-            "title": {"text": "p50 latency of one request, ms (log)"},
-        },
-        "yaxis": {
-            "rangemode": "tozero",
-            "gridcolor": grid,
-            "zerolinecolor": grid,
-            "title": {"text": f"Recall@{K} on held-out saves"},
-        },
+    x_axis = {"type": "log", "dtick": 1, "title": {"text": "p50 latency of one request, ms (log)"}}
+    return {"data": traces, "layout": _layout(x_axis, f"Recall@{K} on held-out saves")}
+
+
+def _layout(x_axis: Mapping[str, Any], y_title: str) -> dict[str, Any]:
+    grid = {"gridcolor": "rgba(128,128,140,0.3)", "zerolinecolor": "rgba(128,128,140,0.3)"}  # seen on light and on dark
+    clear = "rgba(0,0,0,0)"
+    return {
+        "xaxis": {**x_axis, **grid},
+        "yaxis": {"rangemode": "tozero", "title": {"text": y_title}, **grid},
         "margin": {"t": 16, "r": 16},
-        "legend": {"orientation": "h", "y": -0.2},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        "legend": {"orientation": "h", "y": -0.25},
+        "paper_bgcolor": clear,
+        "plot_bgcolor": clear,
     }
-    return {"data": traces, "layout": layout}
+
+
+def _training(report: Mapping[str, Any]) -> str:
+    """How each model was trained: the evidence that the rivals are fair. Empty without "training" in the report."""
+    runs: Mapping[str, Any] = report.get("training") or {}
+    if not runs:
+        return ""
+    rows = []
+    for name, run in runs.items():
+        seconds, flat = run.get("wall_clock_s"), {True: "yes", False: "no"}.get(run.get("flat"), "-")
+        best = (run.get("best") or {}).get("score")
+        rows.append((name, [_cost(run.get("steps")), _cost(seconds and seconds / 60), _number(best), flat]))
+    about = (
+        "Chosen on validation only. Flat: the validation score no longer rose over the last fifth of the steps. "
+        "The curves are those of the rivals; other models are validated on other tasks."
+    )
+    chart = '<div id="curves" role="img" aria-label="Validation Recall of full and swapped over training steps"></div>'
+    heads = ["Model", "Steps", "Minutes", "Best validation score", "Flat"]
+    return "<h2>Training</h2>" + _table("Training", heads, rows, about) + chart
+
+
+def _curves(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Plotly figure: validation score of the rivals (`full`, `swapped` and their seeds) over training steps."""
+    traces = []
+    for name, run in (report.get("training") or {}).items():
+        points = [p for p in run.get("curve") or () if p.get("score") is not None]
+        if points and name.startswith(("full", "swapped")):
+            label = html.escape(name)
+            x, y = [p["step"] for p in points], [p["score"] for p in points]
+            traces.append({"type": "scatter", "mode": "lines+markers", "name": label, "x": x, "y": y})
+    return {"data": traces, "layout": _layout({"title": {"text": "Training step"}}, f"Validation Recall@{K}")}
 
 
 def _pairs(report: Mapping[str, Any]) -> str:
@@ -216,8 +246,8 @@ def _pairs(report: Mapping[str, Any]) -> str:
     for key, pair in report["pairs"].items():
         cells: list[str] = []
         for found in (pair[RECALL], pair[STRICT]):
-            if found is None:
-                cells += ["-"] * 3
+            if found["diff"] is None:
+                cells += ["-", "-", _Words(found["verdict"])]
                 continue
             interval = "" if found["low"] is None else f"<small>[{found['low']:+.3f}, {found['high']:+.3f}]</small>"
             relative = "" if found["relative"] is None else f" ({found['relative']:+.0%})"
@@ -243,7 +273,7 @@ def _claims(report: Mapping[str, Any]) -> str:
     gains = []
     for name, note in (("base", "the stand-in for off-the-shelf"), ("full", "fine-tuned on the same boards")):
         found = (report["pairs"].get(f"swapped_vs_{name}") or {}).get(RECALL)
-        if found:
+        if found and found["diff"] is not None:
             gains.append(f"Against {name} ({note}): {_difference(found)}, {found['verdict']}.")
     full, ours = ((report["variants"].get(name) or {}).get("latency_ms", {}).get("p50") for name in ("full", "swapped"))
     speed = f"{full / ours:.1f} times at {pins} pins (p50 of full / swapped). " if full and ours else ""

@@ -46,10 +46,10 @@ class Comparison:
         relative: diff / mean of the rival; relative_low, relative_high: its interval. None when the rival's
             mean is 0 (in any resample, for the interval).
         win, tie, loss: boards on which the subject is better, equal, worse.
-        verdict: see `verdict`. boards, clusters: how many it rests on.
+        verdict: see `verdict`. boards, clusters: how many it rests on; without any, diff is None.
     """
 
-    diff: float
+    diff: float | None
     low: float | None
     high: float | None
     relative: float | None
@@ -61,6 +61,9 @@ class Comparison:
     verdict: str
     boards: int
     clusters: int
+
+
+NOT_COMPARED = Comparison(None, *[None] * 5, 0, 0, 0, "undecided: no board has such held-out pins", 0, 0)
 
 
 def estimate(

@@ -1,7 +1,7 @@
 """The whole recipe for a lab, stage by stage (DESIGN.md section 5). Each stage resumes from its last checkpoint.
 
 base          pictures and their words, no boards
-tuned         base's tower and text stack on single pins and saves, tower unfrozen; where both rivals start
+tuned         base's tower and text stack on pin -> boards, tower unfrozen; where both rivals start
 full          tuned's text stack on the stored outputs of its tower, queries of 1 to 10 pins
 pin encoder   fusion and aggregation on the frozen outputs of the same tower
 swapped       tuned's text stack and a projector on the frozen pin embeddings
@@ -23,18 +23,18 @@ from pinlab.catalog.store import Catalog
 from pinlab.models.backbone import Backbone
 from pinlab.models.data import TrainingSet
 from pinlab.models.features import tower_outputs
-from pinlab.models.inputs import LiveVision, MetadataTokens, StoredEmbeddings, StoredVision
+from pinlab.models.inputs import MetadataTokens, StoredEmbeddings, StoredVision
 from pinlab.models.nano import nano_config, train_tokenizer
 from pinlab.models.pin_encoder import PinContent, PinEncoder, PinEncoderTask
 from pinlab.models.prompt import PromptBuilder
-from pinlab.models.tasks import BaseTask, SavesTask
+from pinlab.models.tasks import BaseTask, BoardsTask, SavesTask
 from pinlab.models.training import Outcome, Plan, train
 
 BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
-TUNED_PLAN = Plan(steps=450, batch=64, learning_rate=5e-4, validate_every=150)
-FULL_PLAN = Plan(steps=1500, batch=96, learning_rate=5e-4, validate_every=150)
-ENCODER_PLAN = Plan(steps=1200, batch=512, learning_rate=1e-3, validate_every=100)
-SWAPPED_PLAN = Plan(steps=2400, batch=96, learning_rate=5e-4, validate_every=200)
+TUNED_PLAN = Plan(steps=950, batch=128, learning_rate=7e-4, validate_every=100)
+FULL_PLAN = Plan(steps=1400, batch=64, learning_rate=5e-4, validate_every=140)
+ENCODER_PLAN = Plan(steps=500, batch=512, learning_rate=1e-3, validate_every=50)
+SWAPPED_PLAN = Plan(steps=2000, batch=64, learning_rate=5e-4, validate_every=200)
 
 
 def tokenizer_texts(catalog: Catalog, data: TrainingSet) -> list[str]:
@@ -56,14 +56,10 @@ def train_base(
 def train_tuned(
     base: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, folder: Path, plan: Plan = TUNED_PLAN
 ) -> Outcome:
-    """Tower and text stack learn from saves, one query pin at a time. Changes `base` into `tuned`."""
+    """Tower and text stack learn which boards a pin was saved to. Changes `base` into `tuned`."""
     base.requires_grad_(True)
-    vision = LiveVision(base.qwen.visual, images, MetadataTokens(builder, data.texts), plan.seed)
-    # Titles hidden more often than later: with them in sight the tower has little to learn.
-    task = SavesTask(
-        base, vision, builder, data, batch=plan.batch, seed=plan.seed,
-        mode="pins", query_pins=1, metadata_dropout=0.6,
-    )
+    torch.manual_seed(plan.seed)
+    task = BoardsTask(base, builder, data, images, plan.batch, plan.seed)
     return train(task, plan, folder, "tuned")
 
 

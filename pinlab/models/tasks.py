@@ -72,6 +72,47 @@ class BaseTask:
         return same.fill_diagonal_(False)
 
 
+class BoardsTask:
+    """A single pin -> the boards it was saved to, with a learned vector per board; the tower learns too.
+
+    Where `full` and `swapped` both start. One picture answers for all its saves at once, which teaches a
+    tower several times faster than pairs of pins do (LOG.md, tries of `tuned`).
+    """
+
+    def __init__(
+        self, backbone: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, batch: int, seed: int
+    ) -> None:
+        backbone.use_attention("eager")
+        self.backbone, self.builder, self.data, self.batch, self.seed = backbone, builder, data, batch, seed
+        self.vision = LiveVision(backbone.qwen.visual, images, MetadataTokens(builder, data.texts), seed)
+        boards, pins, _ = data.saves()
+        self.saved = torch.zeros(data.size, len(data.boards))
+        self.saved[torch.from_numpy(pins), torch.from_numpy(boards)] = 1.0
+        self.rows = np.flatnonzero(self.saved.sum(1).numpy() > 0)
+        self.boards = nn.Embedding(len(data.boards), backbone.head.out_features)
+        self.model = nn.ModuleDict({"backbone": backbone, "boards": self.boards, "temperature": Temperature()})
+
+    def loss(self, step: int) -> Tensor:
+        """Cross-entropy between softmax over boards and an even share for each board of the pin."""
+        rng = np.random.default_rng([self.seed, step])
+        self.vision.generator.manual_seed(self.seed * 1_000_003 + step)
+        rows = rng.choice(self.rows, self.batch, replace=False)
+        with autocast():
+            vectors = encode_items(self.backbone, self.vision, self.builder, rows, rng.random() >= 0.6, None)
+        boards = nn.functional.normalize(self.boards.weight, dim=-1)
+        shares = self.saved[torch.from_numpy(rows)]
+        logits = self.model["temperature"]() * vectors @ boards.T
+        return nn.functional.cross_entropy(logits, shares / shares.sum(1, keepdim=True))
+
+    def validate(self) -> dict[str, float]:
+        """Recall@10 of the mean of the query pins' item vectors."""
+        with autocast():
+            items = item_vectors(self.backbone, self.vision, self.builder, self.data.size)
+        boards = self.data.validated
+        queries = torch.stack([items[torch.from_numpy(b.query)].mean(0) for b in boards])
+        return validation_recall(queries @ items.T, boards)
+
+
 class SavesTask:
     """Board completion: query pins and/or the board's title -> a pin people filed there."""
 

@@ -29,7 +29,7 @@ class Floor:
         timer = StageTimer()
         self.shelf.check(query, k)
         if self.needs_pins and not query.pins:
-            raise PinLabError(f"{self.name} only knows saves: give it a board; pictures and words alone say nothing to it")
+            raise PinLabError(f"{self.name} only knows saves: give it a board, not only pictures or words")
         with timer.stage("search"):
             hits = self.shelf.hits(self._score(query), query, k)
         return Answer(hits, Cost(timer.total_ms, 0.0, 0, 0, dict(timer.stages)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -31,6 +32,12 @@ def build_app(lab: Lab) -> gr.Blocks:
             about.build(lab)
         api.build(lab)
     return demo.queue(max_size=WAITING_LINE, api_open=False)
+
+
+def serve(lab: Lab, host: str, port: int | None) -> None:
+    """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once."""
+    threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
+    build_app(lab).launch(server_name=host, server_port=port, **launch_options(lab))
 
 
 def warm_up(lab: Lab) -> None:
