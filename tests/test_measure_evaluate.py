@@ -287,7 +287,9 @@ def test_the_report_is_strict_json():
     assert fields["recall_at_10"] == {"mean": 1.0, "low": None, "high": None}
     assert fields["latency_ms"] == {"p50": None, "p95": None, "n": 0}
     assert fields["gflops"] is fields["tokens"] is fields["usd_per_1000"] is None
-    assert report["pairs"]["swapped_vs_full"]["strict_recall_at_10"] is None
+    strict = report["pairs"]["swapped_vs_full"]["strict_recall_at_10"]
+    assert (strict["diff"], strict["low"], strict["win"], strict["boards"]) == (None, None, 0, 0)
+    assert strict["verdict"] == "undecided: no board has such held-out pins"
     assert rows[0]["strict_recall_at_10"] is None
 
 
@@ -385,7 +387,10 @@ def test_a_single_answer_that_is_not_the_batched_ranking_is_counted():
         return dataclasses.replace(answer, hits=tuple(hits))
 
     def shown(case, answer):
-        return dataclasses.replace(answer, hits=(Hit(case.query.pins[0], "", 9.0, 1), *answer.hits[1:]))
+        """A pin that the query shows, scored exactly as the best candidate: only its being no candidate is wrong."""
+        pin = case.query.pins[0]
+        good.table[case.board][catalog.row[pin]] = answer.hits[0].score
+        return dataclasses.replace(answer, hits=(Hit(pin, "", answer.hits[0].score, 1), *answer.hits[1:]))
 
     assert workload.disagreements(good, entries(lambda case, answer: answer), catalog) == 0
     assert workload.disagreements(good, entries(swap_ends), catalog) == 8

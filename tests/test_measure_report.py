@@ -63,7 +63,11 @@ def evaluated():
     plan = {"base": (2.0, 61.0), "full": (0.62, 60.0), "cached": (0.62, 31.0), "swapped": (0.55, 6.0), EVIL: (9.0, 0.2)}
     variants = {name: Fake(name, catalog, split, *numbers) for name, numbers in plan.items()}
     seeds = {"swapped": [Fake("swapped", catalog, split, 0.6, 6.0)]}
-    return evaluate(variants, catalog, split, lab=EVIL, seed_runs=seeds, price=PRICES[0], timed_boards=4)
+    report, rows = evaluate(variants, catalog, split, lab=EVIL, seed_runs=seeds, price=PRICES[0], timed_boards=4)
+    curve = [{"step": step, "score": 0.5 - 1 / step} for step in (10, 20, 30)]
+    run = {"steps": 30, "wall_clock_s": 90.0, "best": {"score": 0.467}, "flat": True, "curve": curve}
+    report["training"] = {"full": run, "swapped": run, "base": {"steps": 5}, EVIL: run}
+    return report, rows
 
 
 def test_a_report_is_read_back_exactly(evaluated, tmp_path):
@@ -156,8 +160,8 @@ def test_what_a_lab_names_cannot_break_out(rendered):
     outline.feed(rendered)
     assert [tag for tag, _ in outline.tags].count("script") == 3
     assert not [tag for tag, _ in outline.tags if tag == "img"]
-    figure = re.search(r'<script type="application/json" id="figure">(.*?)</script>', rendered, re.DOTALL).group(1)
-    texts = json.loads(figure)["data"][0]["text"]
+    figure = re.search(r'<script type="application/json" id="figures">(.*?)</script>', rendered, re.DOTALL).group(1)
+    texts = json.loads(figure)["plot"]["data"][0]["text"]
     assert not any("<" in text for text in texts)  # plotly would read tags in a label
 
 
@@ -166,8 +170,8 @@ def test_the_page_tells_the_verdict_first_and_then_everything(evaluated, rendere
     outline = Outline()
     outline.feed(rendered)
     text = " ".join(outline.text)
-    places = [text.index(part) for part in (headline(report), "Accuracy", "Cost", "Accuracy against cost", "Pairs",
-                                            "The public claims", "Slices", "How this was measured")]  # fmt: skip
+    parts = ("Accuracy", "Cost", "Accuracy against cost", "Pairs", "The public claims", "Training", "Slices", "How")
+    places = [text.index(part) for part in (headline(report), *parts)]
     assert places == sorted(places)
     for name, fields in report["variants"].items():
         assert name in text
@@ -175,6 +179,7 @@ def test_the_page_tells_the_verdict_first_and_then_everything(evaluated, rendere
     assert "not tested here" in text
     assert "PinLab's own hypothesis" in text
     assert "2 seeds" in text
+    assert "0.467" in text
     assert f"{report['clusters']} groups" in text
     for tag in ("measured", "counted", "modelled"):
         assert tag in text
@@ -201,6 +206,7 @@ def test_headlines(evaluated, words, expected):
 def test_a_report_with_nothing_to_compare_still_makes_a_page(evaluated):
     report = json.loads(json.dumps(evaluated[0]))
     only = {"variants": {"base": report["variants"]["base"]}, "pairs": {}, "saved": {}, "slices": {}, "seeds": {}}
+    only["training"] = {}
     blank = {"p50": None, "p95": None, "n": 0}
     only["variants"]["base"] |= {"latency_ms": blank, "gflops": None, "tokens": None, "usd_per_1000": None}
     only["variants"]["base"]["cold_recall_at_10"] = {"mean": None, "low": None, "high": None}
@@ -230,7 +236,8 @@ def test_the_page_opens_in_a_browser_without_a_network(evaluated, rendered, tmp_
         view.on("dialog", lambda dialog: (problems.append("dialog"), dialog.dismiss()))
         view.on("request", lambda request: requests.append(request.url))
         view.goto(file.as_uri())
-        view.wait_for_selector("#plot .scatterlayer .point", state="attached", timeout=20_000)
+        for chart in ("#plot", "#curves"):
+            view.wait_for_selector(f"{chart} .scatterlayer .point", state="attached", timeout=20_000)
         assert view.locator("#plot .scatterlayer .point").count() == 10
         assert view.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         browser.close()

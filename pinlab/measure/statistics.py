@@ -63,7 +63,9 @@ class Comparison:
     clusters: int
 
 
-NOT_COMPARED = Comparison(None, *[None] * 5, 0, 0, 0, "undecided: no board has such held-out pins", 0, 0)
+NOT_COMPARED = Comparison(
+    None, None, None, None, None, None, 0, 0, 0, "undecided: no board has such held-out pins", 0, 0
+)  # fmt: skip
 
 
 def estimate(
