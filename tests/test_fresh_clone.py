@@ -1,0 +1,69 @@
+"""A stranger's first minutes: clone, `make app`, a page. Installs from the package registry, hence slow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 15  # from the end of the install to the first page
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as page:
+            return page.status == 200
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_500)
+def test_make_app_in_a_fresh_clone_serves_a_page(
+    repository: Path, user_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The committed tree is cloned, so what is missing from it, or from requirements.txt, shows here."""
+    clone, log, url = tmp_path / "clone", tmp_path / "make.log", f"http://127.0.0.1:{free_port()}/"
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", repository, clone], check=True)
+    port = url.rstrip("/").rsplit(":", 1)[1]
+    with log.open("wb") as output:
+        app = subprocess.Popen(
+            ["make", "app", f"ARGS=--port {port}"],
+            cwd=clone,
+            env={name: value for name, value in user_environment.items() if not name.startswith("MAKE")},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        installed = clone / ".venv" / ".runtime"
+        while not installed.exists():
+            assert app.poll() is None, log.read_text(errors="replace")[-3_000:]
+            time.sleep(0.05)
+        started = time.monotonic()
+        while not answers(url):
+            assert app.poll() is None, log.read_text(errors="replace")[-3_000:]
+            assert time.monotonic() - started < 10 * START_SECONDS, "no page at all"
+            time.sleep(0.05)
+        seconds = time.monotonic() - started
+        assert url.rstrip("/") in log.read_text(errors="replace")
+        assert seconds <= START_SECONDS
+    finally:
+        os.killpg(app.pid, signal.SIGTERM)
+        app.wait(30)
+    state = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
+    assert state.stdout == ""
