@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
 from pathlib import Path
 
 BUNDLED = Path(__file__).parent / "assets" / "illustrations"
@@ -25,15 +24,14 @@ def main() -> int:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from pinlab.lab import open_lab
     from pinlab.records import PinLabError
-    from pinlab.ui.app import build_app, launch_options, warm_up
+    from pinlab.ui.app import serve
 
     try:
         lab = open_lab(args.lab)
     except PinLabError as error:
         print(error, file=sys.stderr)
         return 2
-    threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
-    build_app(lab).launch(server_name=args.host, server_port=args.port, **launch_options(lab))
+    serve(lab, args.host, args.port)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -116,8 +116,8 @@ def build(lab: Lab) -> None:
     images = gr.File(visible=False, file_count="multiple")
     k = gr.Number(10, visible=False)
     out = gr.JSON(visible=False)
-    quick = QUICK | {"api_visibility": "public"}
-    public = ANSWERS | {"api_visibility": "public"}
+    quick: dict[str, Any] = {**QUICK, "api_visibility": "public"}
+    public: dict[str, Any] = {**ANSWERS, "api_visibility": "public"}
     gr.on([], partial(boards, lab), None, out, api_name="boards", **quick)
     gr.on([], partial(variants, lab), None, out, api_name="variants", **quick)
     one, two = [left, board, words, images, k], [left, right, board, words, images, k]

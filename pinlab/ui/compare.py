@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from pinlab.lab import Lab
 
 FIRST_BOARD = "halloween"
-ANSWERS = {"concurrency_id": "answers", "concurrency_limit": 2, "api_visibility": "private"}
-RUNS = {"concurrency_id": "runs", "concurrency_limit": 2, "api_visibility": "private"}
-QUICK = {"concurrency_id": "quick", "concurrency_limit": 8, "api_visibility": "private", "show_progress": "hidden"}
+ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 2, "api_visibility": "private"}
+RUNS: dict[str, Any] = {"concurrency_id": "runs", "concurrency_limit": 2, "api_visibility": "private"}
+QUICK: dict[str, Any] = {
+    "concurrency_id": "quick",
+    "concurrency_limit": 8,
+    "api_visibility": "private",
+    "show_progress": "hidden",
+}
 
 
 class View(NamedTuple):
@@ -60,7 +65,8 @@ def recommend(
         visit: this visitor's state.
     """
     lab, words = deck.lab, words or {}
-    sides = [cards.side_view(deck, name, place) for place, name in enumerate((left, right))]
+    key = {"key": question_key(board, left, right)}
+    sides = [cards.side_view(deck, name, place) | key for place, name in enumerate((left, right))]
     try:
         images, problems = inputs.read_uploads(words.get("files"))
         query = inputs.make_query(lab, board, words.get("text"), images)
@@ -97,19 +103,19 @@ def _view(
         cards.cost_view(deck.lab, a.cost if a else None, price) | {"busy": side["state"] == "busy"}
         for a, side in zip(answers, sides, strict=True)
     ]
-    return View(
-        {"messages": problems},
-        {"words": asked, "overlap": overlap},
-        *sides,
-        *costs,
-        state.totals_view(visit, names, price),
-        visit,
-    )
+    totals = state.totals_view(visit, names, price)
+    asked_view = {"words": asked, "overlap": overlap}
+    return View({"messages": problems}, asked_view, sides[0], sides[1], costs[0], costs[1], totals, visit)
 
 
-def show_board(deck: Deck, board: str) -> tuple[dict, dict, dict]:
-    """A board was chosen: its strip, and both sides marked as answers to an older question."""
-    stale = gr.update(stale=True)
+def question_key(board: str, left: str, right: str) -> str:
+    """What an answer belongs to: a side whose key is not that of the question on the page is shown as stale."""
+    return f"{board}|{left}|{right}"
+
+
+def show_board(deck: Deck, board: str, left: str, right: str) -> tuple[dict, dict, dict]:
+    """A board was chosen: its strip, and the sides' answers now belong to another question."""
+    stale = gr.update(now=question_key(board, left, right))
     try:
         return cards.strip_view(deck, board or ""), stale, stale
     except PinLabError as error:
@@ -132,9 +138,10 @@ def _priced(lab: Lab, price: dict, left: str, right: str, visit: dict) -> tuple:
     return (*costs, state.totals_view(visit, (left, right), price), price)
 
 
-def show_totals(left: str, right: str, price: dict, visit: dict) -> tuple[dict, dict, dict]:
-    """Another pair of models was chosen: its counters, and both sides marked as stale."""
-    return state.totals_view(visit, (left, right), price), gr.update(stale=True), gr.update(stale=True)
+def show_totals(board: str, left: str, right: str, price: dict, visit: dict) -> tuple[dict, dict, dict]:
+    """Another pair of models was chosen: its counters, and the sides' answers now belong to another question."""
+    stale = gr.update(now=question_key(board, left, right))
+    return state.totals_view(visit, (left, right), price), stale, stale
 
 
 # ---------------------------------------------------------------- components and events
@@ -220,7 +227,7 @@ def _question_column(deck: Deck, pair: tuple[str, str]) -> tuple:
 def _side(deck: Deck, name: str, place: int) -> tuple[gr.HTML, gr.HTML]:
     where = ("left", "right")[place]
     with gr.Column(min_width=150, elem_classes=["pl-column", f"pl-{where}"]):
-        side = widget("side", cards.side_view(deck, name, place), f"{where}-side", stale=False)
+        side = widget("side", cards.side_view(deck, name, place), f"{where}-side", now="")
         cost = widget("cost", cards.cost_view(deck.lab, None, {}), f"{where}-cost")
     return side, cost
 
@@ -231,11 +238,13 @@ def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
     answered = [page.problem, page.asked, *page.sides, *page.costs, page.totals, page.visit]
     gr.on([page.go.click, page.words.submit], ask_both, question, answered, show_progress="hidden", **ANSWERS)
     demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
-    page.board.change(partial(show_board, deck), page.board, [page.strip, *page.sides], **QUICK)
+    page.board.change(
+        partial(show_board, deck), [page.board, page.left, page.right], [page.strip, *page.sides], **QUICK
+    )
     gr.on(
         [page.left.input, page.right.input],
         show_totals,
-        [page.left, page.right, page.price, page.visit],
+        [page.board, page.left, page.right, page.price, page.visit],
         [page.totals, *page.sides],
         **QUICK,
     )

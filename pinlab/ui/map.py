@@ -74,7 +74,7 @@ def _coordinates(lab: Lab, space: str) -> tuple[np.ndarray | None, str]:
 
 
 def _encoded(xy: np.ndarray) -> dict:
-    return {axis: base64.b64encode(np.ascontiguousarray(xy[:, i])).decode() for i, axis in enumerate("xy")}
+    return {axis: base64.b64encode(xy[:, i].tobytes()).decode() for i, axis in enumerate("xy")}
 
 
 def map_view(lab: Lab, url: str, space: str, colour: str, board: str | None, visit: dict) -> dict:

@@ -84,9 +84,9 @@ def _one_board(lab: Lab, run: dict, visit: dict, board: str) -> tuple[dict, dict
     query = lab.board_query(board)
     answers = tuple(ask(lab, name, query, state.K)[0] for name in names)
     visit = state.add_answers(lab, visit, names, query, answers, state.DRAWN)
-    if None in answers:
+    pair = [state.board_recall(lab, answer, query) for answer in answers if answer is not None]
+    if len(pair) < 2:
         return run | {"failed": run["failed"] + 1}, visit
-    pair = [state.board_recall(lab, answer, query) for answer in answers]
     return run | {"pairs": [*run["pairs"], pair]}, visit
 
 

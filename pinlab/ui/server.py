@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pinlab.ui.cards import picture_hash
 
@@ -59,10 +60,10 @@ _CLOSED = re.compile(r"/(proxy=|deep_link|monitoring|vibe-|undo-vibe|run-history
 class Guard:
     """ASGI middleware: security headers on every answer, unused Gradio routes and oversized bodies refused."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -71,11 +72,11 @@ class Guard:
         await (refused or self.app)(scope, receive, partial(_send_guarded, send))
 
 
-async def _send_guarded(send: Callable, message: dict) -> None:
+async def _send_guarded(send: Send, message: Message) -> None:
     if message["type"] == "http.response.start":
         present = {name.lower() for name, _ in message["headers"]}
         extra = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in present]
-        message = message | {"headers": [*message["headers"], *extra]}
+        message = {**message, "headers": [*message["headers"], *extra]}
     await send(message)
 
 

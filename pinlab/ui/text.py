@@ -155,7 +155,6 @@ MAP_TABLE = "The same pins as a table"
 MAP_SEARCH = "Search titles"
 MAP_COLUMNS = ("Pin", "Source", "Biggest board", "Marked as")
 MAP_MARKS = {"query": "shown to the models", "held": "held out here", "left": "left answer", "right": "right answer"}
-MAP_OPEN = "Open"
 MAP_PAGE = "{from} to {to} of {total}"
 MAP_NEXT, MAP_BACK = "Next", "Back"
 MAP_NO_MATCH = "No title matches."
@@ -261,7 +260,6 @@ SCRIPT = {
     "stale": SIDE_STALE,
     "untitled": UNTITLED,
     "held": "✓ filed here",
-    "heldShort": "✓",
     "heldLong": PIN_HELD,
     "author": PIN_AUTHOR,
     "license": PIN_LICENSE,
@@ -280,12 +278,10 @@ SCRIPT = {
     "search": MAP_SEARCH,
     "columns": MAP_COLUMNS,
     "marks": MAP_MARKS,
-    "open": MAP_OPEN,
     "page": MAP_PAGE,
     "next": MAP_NEXT,
     "back": MAP_BACK,
     "noMatch": MAP_NO_MATCH,
     "groups": MAP_GROUPS,
-    "noBoard": MAP_NO_BOARD,
     "tags": TAGS,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gradio as gr
+from gradio.themes import Base
 from gradio.themes.utils.fonts import LocalFont
 
 PAPER, CARD, INK, MUTED, LINE, ACCENT, ACCENT_DEEP = (
@@ -13,9 +13,9 @@ D_PAPER, D_CARD, D_FIELD, D_INK, D_MUTED, D_LINE, D_ACCENT = (
 )  # fmt: skip
 
 
-def make_theme() -> gr.themes.Base:
+def make_theme() -> Base:
     """A calm theme with local fonts, light and dark."""
-    return gr.themes.Base(
+    return Base(
         primary_hue="teal",
         neutral_hue="stone",
         # Gradio 6.31 ships SemiBold (600) with most letters missing; browsers take 700 in its place.

@@ -152,7 +152,7 @@
           el("p", { class: "pl-summary" }, view.summary),
           el("p", { class: "pl-found" }, found && found.share !== null ? meter(found.share, root.closest(".pl-right") ? 1 : 0) : null,
             el("span", {}, found ? found.words : "")));
-        const stale = props.stale && view.state === "ok";
+        const stale = view.state === "ok" && props.now && props.now !== view.key;
         root.dataset.state = stale ? "stale" : view.state;
         root.setAttribute("aria-busy", view.state === "busy");
         list.setAttribute("aria-label", `${view.place}: ${view.title}`);
