@@ -131,7 +131,8 @@ class Workshop:
         plan = recipe.with_seed(recipe.FULL_PLAN, seed)
         name = _folder("full", seed)
         builder = PromptBuilder(tokenizer)
-        outcome = recipe.train_full(tuned, builder, self.data, self.images, self.runs / name, plan)
+        teacher = recipe.teacher_of(self.tables()[0])
+        outcome = recipe.train_full(tuned, builder, self.data, self.images, teacher, self.runs / name, plan)
         if seed:
             tuned.remove_vision_layer()  # the same tower as seed 0's: stored once
         training = self._record("full", plan, outcome) | {"tuned": record}
@@ -139,11 +140,8 @@ class Workshop:
 
     def train_swapped(self, seed: int) -> None:
         """Take the vision layer out, train projector and text stack on stored embeddings."""
-        encoder, tuned = load_encoder(self.models / "pin-encoder")
-        _, tokenizer, record = self.tuned()
-        content, graph = self.content(tuned, tokenizer), SaveGraph(self.data)
-        tables = torch.stack([_stored(table) for table in fold_tables(encoder, content, graph)])
-        uploads = _stored(embed_pictures(encoder, content))
+        tuned, tokenizer, record = self.tuned()
+        tables, uploads = self.tables()
         plan = recipe.with_seed(recipe.SWAPPED_PLAN, seed)
         name = _folder("swapped", seed)
         projector, outcome = recipe.train_swapped(
@@ -152,6 +150,13 @@ class Workshop:
         extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
         training = self._record("swapped", plan, outcome) | {"tuned": record}
         save_backbone(self.models / name, tuned, tokenizer, training, extra)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Pin embeddings by hidden fold, (FOLDS + 1, N, E), and of bare pictures, (N, E); int8 and back."""
+        encoder, tuned = load_encoder(self.models / "pin-encoder")
+        content = self.content(tuned, load_tokenizer(self.models / "pin-encoder"))
+        tables = fold_tables(encoder, content, SaveGraph(self.data))
+        return torch.stack([_stored(table) for table in tables]), _stored(embed_pictures(encoder, content))
 
     def tuned(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
         """Where both rivals start: `base` tuned on saves with its tower; trained once, then read from its run."""

@@ -25,6 +25,10 @@ class Backbone(nn.Module):
         super().__init__()
         self.qwen = qwen
         self.head = nn.Linear(qwen.config.text_config.hidden_size, VECTOR, bias=False)
+        # How much of the mean over the pictures' own final states joins the last token's. 0 reads the last token
+        # only (`base`); `full` and `swapped` start from 1 and learn it: what a picture says then has a short way
+        # to the head, where a shallow text stack otherwise spends its training on carrying it to the last token.
+        self.gate = nn.Parameter(torch.zeros(1))
 
     @staticmethod
     def fresh(config: Qwen3VLConfig, seed: int) -> Backbone:
@@ -60,7 +64,9 @@ class Backbone(nn.Module):
         """
         hidden = self.hidden(batch, features)  # (B, T, D)
         rows = torch.arange(len(batch.last), device=hidden.device)
-        return F.normalize(self.head(hidden[rows, batch.last]).float(), dim=-1)
+        shown = (batch.ids == self.qwen.config.image_token_id).unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+        pictures = (hidden * shown).sum(1) / shown.sum(1).clamp(min=1)
+        return F.normalize(self.head(hidden[rows, batch.last] + self.gate * pictures).float(), dim=-1)
 
     def hidden(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
         """Final hidden states (B, T, D) of the text stack."""

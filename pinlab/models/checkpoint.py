@@ -48,7 +48,7 @@ def save_backbone(
     draft.mkdir(parents=True)
     weights = {f"model.{name}": value.to(torch.bfloat16) for name, value in backbone.qwen.state_dict().items()}
     save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
-    head = {"head.weight": backbone.head.weight, **(extra or {})}
+    head = {"head.weight": backbone.head.weight, "head.gate": backbone.gate, **(extra or {})}
     save_file({k: v.detach().to(torch.bfloat16).contiguous() for k, v in head.items()}, draft / "head.safetensors")
     config = backbone.qwen.config
     config.architectures = ["Qwen3VLForConditionalGeneration"]
@@ -92,6 +92,7 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
     backbone = Backbone(qwen)
     extra = {k: v.float() for k, v in _read(folder / "head.safetensors").items()}
     backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
+    backbone.gate.data = extra.pop("head.gate")
     assert backbone.has_vision_layer == vision_layer
     return backbone.eval().requires_grad_(False), extra
 

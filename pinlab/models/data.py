@@ -112,17 +112,17 @@ def training_set(catalog: Catalog, split: Split) -> TrainingSet:
 
 
 def draw_batch(
-    data: TrainingSet, size: int, rng: np.random.Generator, fold: int, mode: str | None = None, pins: int | None = None
+    data: TrainingSet, size: int, rng: np.random.Generator, fold: int, mode: str | None = None
 ) -> SaveBatch:
     """Draw B boards (likelier the larger, by square root), a target save of one fold and query pins of the others.
 
     Args:
         fold: whose saves are the targets.
-        mode: one of MODES, None to draw it. pins: size of the queries, None to draw it.
+        mode: one of MODES, None to draw it.
     """
     mode = mode or str(rng.choice(MODES, p=MODE_WEIGHTS))
     drawn = int(rng.choice(QUERY_SIZES, p=QUERY_SIZE_WEIGHTS / QUERY_SIZE_WEIGHTS.sum()))
-    wanted = 1 if mode == "upload" else pins or drawn
+    wanted = 1 if mode == "upload" else drawn
     n = 0 if mode == "title" else wanted
     usable = [b for b in data.boards if (b.fold == fold).any() and (b.fold != fold).sum() >= max(1, n)]
     weights = np.sqrt([len(b.train) for b in usable])

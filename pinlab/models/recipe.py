@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from pinlab.catalog.store import Catalog
-from pinlab.models.backbone import Backbone
+from pinlab.models.backbone import VECTOR, Backbone
 from pinlab.models.data import TrainingSet
 from pinlab.models.features import tower_outputs
-from pinlab.models.inputs import MetadataTokens, StoredEmbeddings, StoredVision
+from pinlab.models.inputs import MetadataTokens, PinInput, StoredEmbeddings, StoredVision
 from pinlab.models.nano import nano_config, train_tokenizer
 from pinlab.models.pin_encoder import PinContent, PinEncoder, PinEncoderTask
 from pinlab.models.prompt import PromptBuilder
@@ -32,9 +32,10 @@ from pinlab.models.training import Outcome, Plan, train
 
 BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=950, batch=128, learning_rate=7e-4, validate_every=100)
-FULL_PLAN = Plan(steps=1400, batch=64, learning_rate=5e-4, validate_every=140)
-ENCODER_PLAN = Plan(steps=500, batch=512, learning_rate=1e-3, validate_every=50)
-SWAPPED_PLAN = Plan(steps=2000, batch=64, learning_rate=5e-4, validate_every=200)
+FULL_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100)
+ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
+SWAPPED_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100)
+TEACHER_SHARE = 0.4
 
 
 def tokenizer_texts(catalog: Catalog, data: TrainingSet) -> list[str]:
@@ -64,13 +65,19 @@ def train_tuned(
 
 
 def train_full(
-    tuned: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, folder: Path, plan: Plan = FULL_PLAN
+    tuned: Backbone,
+    builder: PromptBuilder,
+    data: TrainingSet,
+    images: Tensor,
+    teacher: Tensor,
+    folder: Path,
+    plan: Plan = FULL_PLAN,
 ) -> Outcome:
     """The text stack on the stored outputs of the tuned tower. Changes `tuned` into `full`."""
     tuned.requires_grad_(True)
     tuned.qwen.visual.requires_grad_(False)
     stored = StoredVision(tower_outputs(tuned.eval(), images), MetadataTokens(builder, data.texts))
-    task = SavesTask(tuned, stored, builder, data, batch=plan.batch, seed=plan.seed)
+    task = _saves_task(tuned, stored, builder, data, teacher, plan)
     return train(task, plan, folder, f"full, seed {plan.seed}")
 
 
@@ -105,8 +112,23 @@ def train_swapped(
     tuned.requires_grad_(True)
     torch.manual_seed(plan.seed)
     pins = StoredEmbeddings(tables, uploads, tuned.qwen.config.text_config.hidden_size)
-    task = SavesTask(tuned, pins, builder, data, batch=plan.batch, seed=plan.seed)
+    task = _saves_task(tuned, pins, builder, data, teacher_of(tables), plan)
     return pins.projector, train(task, plan, folder, f"swapped, seed {plan.seed}")
+
+
+def teacher_of(tables: Tensor) -> Tensor:
+    """The first 128 of the embeddings' Matryoshka dimensions, length 1: (FOLDS + 1, N, 128)."""
+    return nn.functional.normalize(tables[..., :VECTOR], dim=-1)
+
+
+def _saves_task(
+    backbone: Backbone, pins: PinInput, builder: PromptBuilder, data: TrainingSet, teacher: Tensor, plan: Plan
+) -> SavesTask:
+    steps = round(TEACHER_SHARE * plan.steps)
+    nn.init.ones_(backbone.gate)
+    return SavesTask(
+        backbone, pins, builder, data, batch=plan.batch, seed=plan.seed, teacher=teacher, teacher_steps=steps
+    )
 
 
 def with_seed(plan: Plan, seed: int) -> Plan:

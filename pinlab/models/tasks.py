@@ -20,6 +20,7 @@ from pinlab.models.prompt import PromptBuilder
 
 METADATA_DROPOUT = 0.4
 ENCODE_ROWS = 192
+TEACHER_WEIGHT, TEACHER_FLOOR = 8.0, 4.0
 
 
 def autocast() -> torch.autocast:
@@ -114,7 +115,14 @@ class BoardsTask:
 
 
 class SavesTask:
-    """Board completion: query pins and/or the board's title -> a pin people filed there."""
+    """Board completion: query pins and/or the board's title -> a pin people filed there.
+
+    Args:
+        teacher: (FOLDS + 1, N, 128) the pin embeddings' first 128 dimensions, length 1, by hidden fold. Early in
+            training an item vector is pulled to its pin's, a query vector to the mean of its pins': both rivals
+            start where `nearest` is instead of spending their steps on getting there.
+        teacher_steps: the pull fades to nothing over this many steps.
+    """
 
     def __init__(
         self,
@@ -125,14 +133,13 @@ class SavesTask:
         *,
         batch: int,
         seed: int,
-        mode: str | None = None,
-        query_pins: int | None = None,
-        metadata_dropout: float = METADATA_DROPOUT,
+        teacher: Tensor,
+        teacher_steps: int,
         refresh_every: int = 100,
     ) -> None:
         self.backbone, self.pins, self.builder, self.data = backbone, pins, builder, data
         self.batch, self.seed, self.refresh_every = batch, seed, refresh_every
-        self.mode, self.query_pins, self.metadata_dropout = mode, query_pins, metadata_dropout
+        self.teacher, self.teacher_steps = teacher, teacher_steps
         backbone.use_attention("eager")
         self.model = nn.ModuleDict({"backbone": backbone, "pins": pins.modules, "temperature": Temperature()})
         self.titles = {board.id: builder.text(board.title) for board in data.boards}
@@ -153,10 +160,10 @@ class SavesTask:
             self.model.eval()
             self.bank = self.item_vectors(fold).clone()
             self.model.train()
-        drawn = draw_batch(self.data, self.batch, rng, fold, self.mode, self.query_pins)
-        show_items = rng.random() >= self.metadata_dropout
+        drawn = draw_batch(self.data, self.batch, rng, fold)
+        show_items = rng.random() >= METADATA_DROPOUT
         with autocast():
-            query = self.query_vectors(drawn, rng.random() >= self.metadata_dropout)
+            query = self.query_vectors(drawn, rng.random() >= METADATA_DROPOUT)
             fresh = self._items(drawn.target, show_items, fold)
         target, blocked = torch.from_numpy(drawn.target), self._blocked(drawn)
         scale = self.model["temperature"]()
@@ -165,7 +172,17 @@ class SavesTask:
         loss = bank_infonce(query, target, self.bank, blocked, scale) + batch_infonce(query, fresh, in_batch, scale)
         if show_items:
             self.bank = self.bank.index_copy(0, target, fresh.detach().to(self.bank.dtype))
-        return loss / 2
+        pull = TEACHER_FLOOR + TEACHER_WEIGHT * max(0.0, 1.0 - step / self.teacher_steps)
+        return loss / 2 + pull * self._distance_to_teacher(drawn, query, fresh)
+
+    def _distance_to_teacher(self, drawn: SaveBatch, query: Tensor, items: Tensor) -> Tensor:
+        """1 - cosine to the teacher, of the items and of the queries that show pins."""
+        teacher = self.teacher[drawn.fold]
+        distance = 1.0 - (items * teacher[torch.from_numpy(drawn.target)]).sum(-1).mean()
+        if drawn.query.size:
+            wanted = nn.functional.normalize(teacher[torch.from_numpy(drawn.query)].mean(1), dim=-1)
+            distance = distance + 1.0 - (query * wanted).sum(-1).mean()
+        return distance
 
     def query_vectors(self, drawn: SaveBatch, metadata: bool) -> Tensor:
         """(B, 128) vectors of training queries."""
