@@ -119,7 +119,6 @@ SAVED_LESS = "−{percent} %"
 
 # ---------------------------------------------------------------- Compare: many boards at random
 RUN_TITLE = "Many boards at random"
-RUN_INFO = "Asks both models about boards drawn at random from the scored ones. Other visitors are not kept waiting."
 RUN_BUTTON = "Run {count} boards"
 RUN_STOP = "Stop"
 RUN_COUNT_LABEL, RUN_SEED_LABEL = "Boards", "Seed"
@@ -144,7 +143,6 @@ MAP_INTRO = (
 MAP_SPACE_LABEL, MAP_COLOUR_LABEL = "Vectors", "Colour by"
 MAP_SPACES = {"pins": "Pin embeddings", "full": "Full model's item vectors", "both": "Both"}
 MAP_COLOURS = {"source": "Source", "kind": "Kind of biggest board", "board": "Chosen board and its group"}
-MAP_NOT_MADE = "{message}"
 MAP_LOADING = "Drawing the map…"
 MAP_NO_WEBGL = (
     "This browser shows no WebGL, which the map is drawn with. "
@@ -160,14 +158,13 @@ MAP_NEXT, MAP_BACK = "Next", "Back"
 MAP_NO_MATCH = "No title matches."
 MAP_GROUPS = {"board": "in the chosen board", "group": "in a board linked to it", "rest": "all other pins"}
 MAP_NO_BOARD = "no board"
-MAP_NOTHING = "Choose a board on the Compare page to see it here."
 MAP_PIN_EMPTY = "Click a point to see its picture, its boards and its nearest neighbours."
 MAP_NEIGHBOURS = "Nearest neighbours by pin embedding"
 MAP_NEIGHBOURS_FULL = "Nearest neighbours by full item vector"
 MAP_NO_NEIGHBOURS = "No neighbours are stored for these vectors."
 
 # ---------------------------------------------------------------- one pin, in the dialog and beside the map
-PIN_TITLE, PIN_AUTHOR, PIN_LICENSE, PIN_SOURCE = "Title", "Author", "Licence", "Source"
+PIN_AUTHOR, PIN_LICENSE, PIN_SOURCE = "Author", "Licence", "Source"
 PIN_BOARDS = "Filed in"
 PIN_BOARDS_MORE = "and {count} more"
 PIN_NO_BOARDS = "no board"

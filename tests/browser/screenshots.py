@@ -1,0 +1,76 @@
+"""Takes the README's pictures of the app: `python -m tests.browser.screenshots [FOLDER]`. Not a test.
+
+Compare and Map at 1280 and 390 pixels, light and dark, from the bundled lab; each under 500 kB.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser import site
+
+FOLDER = site.BUNDLED.parent / "screenshots"
+SIZES = {1280: 860, 390: 844}
+COLOURS = 256
+
+
+def shoot(page: Page, path: Path) -> None:
+    """The whole page as a PNG of at most 256 colours."""
+    page.wait_for_function(
+        "[...document.images].filter(i => i.offsetParent && i.loading !== 'lazy').every(i => i.naturalWidth > 0)"
+    )
+    image = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+    image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(path, f"{path.stat().st_size / 1000:.0f} kB")
+
+
+def compare(page: Page) -> None:
+    """Ask about a second board and run five at random, so that the counters show something."""
+    page.locator("#right-side .pl-tile").nth(9).wait_for()
+    page.locator("#run-count input").fill("20")
+    page.get_by_role("button", name="Run 20 boards").click()
+    page.get_by_text("20 random boards, seed 1").wait_for()
+
+
+def map_page(page: Page) -> None:
+    """Open the map and a pin of the board on it."""
+    page.get_by_role("tab", name="Map").click()
+    plot = page.locator(".pl-plot[data-drawn]")
+    plot.scroll_into_view_if_needed()
+    row = page.evaluate("document.querySelector('.pl-plot').data.find(t => t.marker.symbol === 'star').customdata[0]")
+    at = page.evaluate("row => PinLab.mapPoint('pins', row)", row)
+    page.mouse.move(at["x"] - 4, at["y"])
+    page.mouse.move(at["x"], at["y"], steps=3)
+    page.locator(".pl-hover").wait_for()
+    page.mouse.down()
+    page.mouse.up()
+    page.locator("#map-pin .pl-facts").wait_for()
+
+
+def main() -> int:
+    """Write eight pictures."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with site.served(site.open_any_lab()) as url, sync_playwright() as playwright:
+        browser = site.chromium(playwright, *site.WEBGL)
+        for width, height in SIZES.items():
+            for scheme in ("light", "dark"):
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page.set_default_timeout(60_000)
+                page.goto(url)
+                compare(page)
+                shoot(page, folder / f"compare-{width}-{scheme}.png")
+                map_page(page)
+                shoot(page, folder / f"map-{width}-{scheme}.png")
+                page.close()
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

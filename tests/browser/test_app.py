@@ -1,0 +1,356 @@
+"""The app in a real Chromium: what a visitor does, and what must never happen (errors, requests to other machines)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from tests.browser import site
+from tests.fake_lab import FakeLab, example_report, picture
+
+pytestmark = pytest.mark.browser
+SLOW = 30_000  # a busy machine with software WebGL
+expect.set_options(timeout=SLOW)
+
+Opened = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with site.served(site.open_any_lab(pace_s=0.05)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def toy_url() -> Iterator[str]:
+    """An app over generated pins with hostile titles."""
+    lab = FakeLab()
+    lab.report_data = example_report()
+    with site.served(lab) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browsers() -> Iterator[Callable[..., Browser]]:
+    started: dict[tuple, Browser] = {}
+    with sync_playwright() as playwright:
+
+        def start(*flags: str) -> Browser:
+            if flags not in started:
+                started[flags] = site.chromium(playwright, *flags)
+            return started[flags]
+
+        yield start
+        for browser in started.values():
+            browser.close()
+
+
+@pytest.fixture
+def visit(browsers: Callable[..., Browser], url: str) -> Iterator[Opened]:
+    """Opens pages in fresh contexts; at the end of the test no console error and no foreign request may have been."""
+    contexts, complaints = [], []
+
+    def open_page(address: str = url, width: int = 1280, flags: tuple = site.WEBGL, **options) -> Page:
+        context = browsers(*flags).new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+
+        def check(route: Route) -> None:
+            if route.request.url.startswith(address):
+                route.continue_()
+            else:
+                complaints.append(f"request to {route.request.url}")
+                route.abort()
+
+        page.route("**/*", check)
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        expect(page.locator("#right-side .pl-tile")).to_have_count(10)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def all_loaded(page: Page, selector: str, count: int) -> None:
+    expect(page.locator(selector)).to_have_count(count)
+    page.wait_for_function(
+        "selector => [...document.querySelectorAll(selector)].every(i => i.complete && i.naturalWidth > 0)",
+        arg=selector,
+    )
+
+
+def choose_board(page: Page, words: str) -> str:
+    """Type into the board picker, take the first match, and return its title."""
+    picker = page.locator("#board input")
+    picker.click()
+    picker.fill(words)
+    option = page.get_by_role("option").filter(has_text=words).first
+    title = option.inner_text().split(" · ")[0].strip("✓ \n")
+    option.click()
+    return title
+
+
+def requests(page: Page) -> int:
+    return int(page.locator("#total-requests .pl-big").inner_text().replace(",", ""))
+
+
+def no_sideways_scroll(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+# ---------------------------------------------------------------- Compare
+
+
+def test_a_board_shows_ten_and_ten_pictures(visit: Opened) -> None:
+    page = visit()
+    all_loaded(page, ".pl-side img", 20)
+    expect(page.locator("#asked")).to_contain_text("halloween")
+    title = choose_board(page, "animal")
+    expect(page.locator("#left-side")).to_contain_text("The question changed")
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#asked")).to_contain_text(title)
+    expect(page.locator("#left-side")).not_to_contain_text("The question changed")
+    all_loaded(page, ".pl-side img", 20)
+    all_loaded(page, "#strip img", page.locator("#strip .pl-tile").count())
+    expect(page.locator("#total-requests .pl-big")).to_have_text("2")
+    expect(page.locator("#total-recall")).to_contain_text("chosen by you: not an estimate")
+    for side in ("left", "right"):
+        cost = page.locator(f"#{side}-cost")
+        for words in ("Time", "Tokens", "Images encoded", "GFLOP", "$", "measured", "counted", "modelled"):
+            expect(cost).to_contain_text(words)
+
+
+def test_a_hit_opens_by_keyboard_and_gives_focus_back(visit: Opened) -> None:
+    page = visit()
+    tile = page.locator("#right-side .pl-tile").first
+    tile.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    for words in ("Author", "Licence", "Source", "Filed in"):
+        expect(dialog).to_contain_text(words)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(tile).to_be_focused()
+    tile.hover()
+    expect(tile.locator(".pl-credit")).to_have_css("opacity", "1")
+
+
+def test_held_out_hits_are_told_in_words(visit: Opened) -> None:
+    page = visit()
+    held = page.locator(".pl-card.is-held .pl-tile")
+    if held.count():  # which hits there are is the models' affair
+        expect(held.first).to_have_attribute("aria-label", re.compile("filed in this board and held out"))
+    expect(page.locator("#left-side .pl-found")).to_contain_text("held-out pins found")
+
+
+def test_uploads_good_and_bad(visit: Opened, tmp_path: Path) -> None:
+    page = visit()
+    good, bad = tmp_path / "disc.png", tmp_path / "text.png"
+    Image.fromarray(picture(5)).save(good)
+    bad.write_text("this is a text file")
+    page.locator("#words input[type=file]").set_input_files([str(good), str(bad)])
+    expect(page.locator("#words .thumbnail-item")).to_have_count(2)
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#asked")).to_contain_text("your picture")
+    expect(page.locator("#problem [role=alert]")).to_contain_text("text.png")
+    all_loaded(page, ".pl-side img", 20)
+    page.locator("#words textarea").fill("a sailing boat")
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#asked")).to_contain_text("“a sailing boat”")
+
+
+def test_another_pair_of_models(visit: Opened) -> None:
+    page = visit()
+    page.locator("#left-model input").click()
+    page.get_by_role("option", name="Co").first.click()
+    expect(page.locator("#totals")).to_contain_text("Nothing asked yet for this pair")
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#left-side h2")).to_contain_text("Co")
+    expect(page.locator("#total-saved")).to_contain_text("Choose full and swapped")
+
+
+def test_a_price_moves_the_dollars(visit: Opened) -> None:
+    page = visit()
+    row = page.locator("#left-cost .pl-cost-rows > div").last
+    before = row.inner_text()
+    page.locator("#price-usd input").fill("12.5")
+    expect(page.locator("#left-cost")).to_contain_text("a price you entered")
+    expect(row).not_to_have_text(before)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_run_five_boards(visit: Opened) -> None:
+    page = visit()
+    before = requests(page)
+    page.locator("#run-count input").fill("5")
+    page.get_by_role("button", name="Run 5 boards").click()
+    expect(page.locator("#run")).to_contain_text("5 random boards, seed 1")
+    expect(page.locator("#total-requests .pl-big")).to_have_text(str(before + 5))
+    expect(page.locator("#run .pl-run-difference")).to_contain_text("swapped minus full")
+    expect(page.locator("#run")).to_contain_text(re.compile(r"better on \d+, equal on \d+, worse on \d+"))
+    expect(page.locator("#total-recall")).to_contain_text("not an estimate")
+    expect(page.get_by_role("button", name="Stop")).to_be_disabled()
+
+
+def test_counters_move_and_stop_stops(visit: Opened) -> None:
+    page = visit()
+    page.locator("#run-count input").fill("200")
+    page.get_by_role("button", name="Run 200 boards").click()
+    page.wait_for_function("Number(document.querySelector('#total-requests .pl-big').textContent) > 2")
+    middle = requests(page)
+    page.wait_for_function("n => Number(document.querySelector('#total-requests .pl-big').textContent) > n", arg=middle)
+    other = visit()  # another visitor is answered while the run goes on
+    expect(other.locator("#total-requests .pl-big")).to_have_text("1")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#run")).to_contain_text(re.compile(r"Stopped after \d+ of 200 random boards, seed 1"))
+    expect(page.get_by_role("button", name="Run 200 boards")).to_be_enabled()
+    done = requests(page)
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#total-requests .pl-big")).to_have_text(str(done + 1))
+
+
+# ---------------------------------------------------------------- Map
+
+
+def open_map(page: Page) -> None:
+    page.get_by_role("tab", name="Map").click()
+    page.locator(".pl-plot[data-drawn]").first.scroll_into_view_if_needed(timeout=SLOW)
+
+
+def point_at(page: Page, row: int, space: str = "pins") -> None:
+    """Move the mouse onto a pin's point, until the map says that it has noticed."""
+    at = page.evaluate("([space, row]) => PinLab.mapPoint(space, row)", [space, row])
+    page.mouse.move(at["x"] - 4, at["y"])
+    page.mouse.move(at["x"], at["y"], steps=3)
+    expect(page.locator(".pl-hover")).to_be_visible()
+
+
+def test_map_hover_click_and_neighbours(visit: Opened) -> None:
+    page = visit()
+    assert page.evaluate("typeof window.Plotly") == "undefined", "plotly is fetched when the page is opened"
+    open_map(page)
+    point_at(page, 100)
+    all_loaded(page, ".pl-hover img", 1)
+    page.mouse.down()
+    page.mouse.up()
+    panel = page.locator("#map-pin")
+    for words in ("Author", "Licence", "Nearest neighbours by pin embedding"):
+        expect(panel).to_contain_text(words)
+    all_loaded(page, "#map-pin img", 9)
+    first = panel.locator("h2").inner_text()
+    panel.locator(".pl-near .pl-tile").first.click()
+    expect(panel.locator("h2")).not_to_have_text(first)
+
+
+def test_map_spaces_colours_and_marks(visit: Opened) -> None:
+    page = visit()
+    open_map(page)
+    expect(page.locator(".pl-plot")).to_contain_text("shown to the models")
+    page.get_by_label("Both").check()
+    expect(page.locator(".pl-plot[data-drawn]")).to_have_count(2)
+    page.get_by_label("Chosen board and its group").check()
+    expect(page.locator(".pl-plot").first).to_contain_text("in the chosen board")
+    page.get_by_label("Full model's item vectors").check()
+    expect(page.locator(".pl-plot")).to_have_count(1)
+    expect(page.locator(".pl-plot")).to_have_attribute("data-space", "full")
+
+
+def test_map_without_webgl_is_a_table(visit: Opened) -> None:
+    page = visit(flags=site.NO_WEBGL)
+    page.get_by_role("tab", name="Map").click()
+    expect(page.locator("#map-plot")).to_contain_text("This browser shows no WebGL")
+    rows = page.locator("#map-plot tbody tr")
+    expect(rows).to_have_count(25)
+    expect(rows.first).to_contain_text("shown to the models")
+    page.get_by_label("Search titles").fill("pumpkin")
+    rows.first.get_by_role("button").click()
+    expect(page.locator("#map-pin")).to_contain_text("Author")
+
+
+# ---------------------------------------------------------------- About, looks, safety
+
+
+def test_about(visit: Opened) -> None:
+    page = visit()
+    page.get_by_role("tab", name="About").click()
+    about = page.locator("#about")
+    for words in ("Three claims, three baselines", "hypothesis", "stand-in for off-the-shelf", "Pictures and licences"):
+        expect(about).to_contain_text(words)
+    expect(about.locator("table").first).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_the_screen(visit: Opened, width: int) -> None:
+    page = visit(width=width)
+    no_sideways_scroll(page)
+    for name in ("Map", "About", "Compare"):
+        page.get_by_role("tab", name=name).click()
+        expect(page.get_by_role("tabpanel").filter(visible=True)).to_have_count(1)
+        no_sideways_scroll(page)
+
+
+def test_pictures_do_not_move_the_page(visit: Opened) -> None:
+    page = visit()
+    page.evaluate("""() => {
+        window.shifts = 0;
+        new PerformanceObserver(list => list.getEntries().forEach(e => { window.shifts += e.value; }))
+            .observe({type: 'layout-shift', buffered: false});
+    }""")
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#total-requests .pl-big")).to_have_text("2")
+    all_loaded(page, ".pl-side img", 20)
+    assert page.evaluate("window.shifts") < 0.02
+
+
+def test_dark_is_remembered(visit: Opened) -> None:
+    page = visit(color_scheme="light")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    expect(page.locator("body")).to_have_class(re.compile("dark"))
+    page.reload()
+    expect(page.locator("body")).to_have_class(re.compile("dark"))
+
+
+def test_counters_are_announced(visit: Opened) -> None:
+    page = visit()
+    expect(page.locator("#totals [aria-live=polite]")).to_contain_text("Requests 1")
+
+
+def test_visitors_do_not_share_anything(visit: Opened) -> None:
+    one, two = visit(), visit()
+    for _ in range(2):
+        seen = requests(one)
+        one.get_by_role("button", name="Recommend").click()
+        expect(one.locator("#total-requests .pl-big")).to_have_text(str(seen + 1))
+    two.get_by_role("button", name="Recommend").click()
+    expect(two.locator("#total-requests .pl-big")).to_have_text("2")
+
+
+def test_hostile_titles_are_only_text(visit: Opened, toy_url: str) -> None:
+    page = visit(toy_url)
+    choose_board(page, "<img src=x")
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#asked h2")).to_contain_text("<img src=x onerror=window.hacked=1>")
+    page.locator("#strip .pl-tile").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    open_map(page)
+    page.get_by_text("The same pins as a table").click()
+    page.get_by_label("Search titles").fill("hacked")
+    rows = page.locator("#map-plot tbody tr")
+    expect(rows).to_have_count(4)
+    for row in range(4):
+        rows.nth(row).get_by_role("button").click()
+        expect(page.locator("#map-pin h2")).to_contain_text("hacked")
+    assert page.evaluate("window.hacked") is None
+    no_sideways_scroll(page)
