@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sees to it that the browser tests have a Chromium: one on PATH, else apt's when root, else Playwright's own.
-# tests/conftest.py looks in the same order. Usage: scripts/chromium.sh PYTHON
+# tests/browser/site.py looks for it in the same order. Usage: scripts/chromium.sh PYTHON
 set -euo pipefail
 
 found() { command -v chromium || command -v chromium-browser || command -v google-chrome; }

@@ -6,7 +6,6 @@ All of it is set before the first test module is imported, since gradio and hugg
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -57,10 +56,3 @@ def repository() -> Path:
 def user_environment() -> dict[str, str]:
     """The environment that pytest was started in, for a subprocess that must see what a user's would."""
     return dict(USER_ENVIRONMENT)
-
-
-@pytest.fixture(scope="session")
-def chromium_path() -> str | None:
-    """For Playwright's `executable_path`: a Chromium on PATH, or None for Playwright's own (scripts/chromium.sh)."""
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    return next(filter(None, found), None)
