@@ -128,7 +128,7 @@ def read_split(path: Path) -> Split:
             clusters=record["clusters"],
             **sides,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PinLabError(f"{path}: not a readable split ({error}); run `python -m pinlab build` again") from error
 
 

@@ -111,9 +111,13 @@ def read_catalog(folder: Path) -> Catalog:
     marker_path = folder / "catalog.json"
     if not marker_path.is_file():
         raise PinLabError(f"{folder}: no catalog here (no catalog.json); make one with `python -m pinlab build`")
-    marker = json.loads(marker_path.read_text())
-    if marker.get("format") != FORMAT:
-        raise PinLabError(f"{marker_path}: format {marker.get('format')!r}, this PinLab reads {FORMAT}; build it again")
+    try:
+        marker = json.loads(marker_path.read_text())
+        found = marker.get("format")
+    except (OSError, ValueError, AttributeError) as error:
+        raise PinLabError(f"{marker_path}: cannot be read ({error}); build the catalog again") from error
+    if found != FORMAT:
+        raise PinLabError(f"{marker_path}: format {found!r}, this PinLab reads {FORMAT}; build it again")
     pins: list[Pin] = []
     images: dict[str, bytes] = {}
     for path in sorted(folder.glob("pins-*.parquet")):

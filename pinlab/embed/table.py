@@ -1,6 +1,6 @@
 """The embedding table: int8 pin embeddings whose key holds everything that changes them.
 
-pins.safetensors   codes int8 (N, E), scales float32 (N, 1), uploads_* the same for bare pictures
+pins.safetensors   codes int8 (N, E), scales float32 (N, 1)
 pins.json          the key: encoder weights hash, preprocessing, saves hash; and per row pin id and content hash
 A lookup with another key is a miss, never a wrong vector (DESIGN.md section 4).
 """
@@ -85,11 +85,13 @@ def read_table(path: Path) -> EmbeddingTable:
     try:
         record = json.loads(path.with_suffix(".json").read_text())
         tensors = load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
+        table = EmbeddingTable(record["key"], record["rows"], tensors["codes"], tensors["scales"])
+        whole = record["tensors"] == _file_hash(path) and len(table.rows) == len(table.codes)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise PinLabError(f"{path}: no readable embedding table ({error}); run `python -m pinlab embed`") from error
-    if record["tensors"] != _file_hash(path) or len(record["rows"]) != len(tensors["codes"]):
+    if not whole:
         raise PinLabError(f"{path}: vectors and key do not belong together; run `python -m pinlab embed`")
-    return EmbeddingTable(record["key"], record["rows"], tensors["codes"], tensors["scales"])
+    return table
 
 
 def _file_hash(path: Path) -> str:

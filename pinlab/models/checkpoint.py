@@ -28,6 +28,7 @@ from pinlab.models.pin_encoder import PinEncoder
 from pinlab.records import PinLabError
 
 SHARD_SIZE = "8MB"
+_AGAIN = "fetch the lab again or run `python -m pinlab train`"
 
 
 def save_backbone(
@@ -73,7 +74,10 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
     """
     if not (folder / "config.json").is_file():
         raise PinLabError(f"{folder}: no model here (config.json is missing); run `python -m pinlab train`")
-    config = Qwen3VLConfig.from_pretrained(folder)
+    try:
+        config = Qwen3VLConfig.from_pretrained(folder)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PinLabError(f"{folder / 'config.json'} is no configuration ({_line(error)}); {_AGAIN}") from error
     weights = read_shards(folder)
     with torch.device("meta"):
         qwen = Qwen3VLModel(config)
@@ -83,23 +87,28 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
     try:
         qwen.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
     except RuntimeError as error:
-        detail = str(error).splitlines()[-1].strip()
-        raise PinLabError(f"{folder}: weights do not fit config.json ({detail})") from error
+        raise PinLabError(f"{folder}: weights do not fit config.json ({_line(error)}); {_AGAIN}") from error
     # Buffers that are computed, not stored, were made on the meta device: make them again.
     qwen.language_model.rotary_emb = Qwen3VLTextRotaryEmbedding(config=qwen.language_model.config)
     if vision_layer:
         qwen.visual.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(qwen.visual.config)
     backbone = Backbone(qwen)
     extra = {k: v.float() for k, v in _read(folder / "head.safetensors").items()}
-    backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
-    backbone.gate.data = extra.pop("head.gate")
+    try:
+        backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
+        backbone.gate.data = extra.pop("head.gate")
+    except (KeyError, RuntimeError) as error:
+        raise PinLabError(f"{folder / 'head.safetensors'}: no head of this model ({_line(error)}); {_AGAIN}") from error
     assert backbone.has_vision_layer == vision_layer
     return backbone.eval().requires_grad_(False), extra
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer stored with a model."""
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    """The tokenizer stored with a model; PinLabError when it is missing or broken."""
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # the library behind it raises bare Exception on a broken file
+        raise PinLabError(f"{folder}: no readable tokenizer.json ({_line(error)}); {_AGAIN}") from error
 
 
 def read_shards(folder: Path) -> dict[str, Tensor]:
@@ -107,7 +116,10 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PinLabError(f"{index} is no list of shards ({_line(error)}); {_AGAIN}") from error
     weights: dict[str, Tensor] = {}
     for name in names:
         weights |= _read(folder / name)
@@ -125,9 +137,12 @@ def load_encoder(folder: Path) -> tuple[PinEncoder, Backbone]:
     """The pin encoder and the model it stands on, float32 and evaluation mode; PinLabError when broken."""
     backbone, extra = load_backbone(folder, vision_layer=True)
     weights = {k.removeprefix("fusion."): v for k, v in extra.items()}
-    boards, width = weights["boards.weight"].shape
-    encoder = PinEncoder(weights["picture.1.weight"].shape[1], weights["words.weight"].shape[0], boards, width)
-    encoder.load_state_dict(weights)
+    try:
+        boards, width = weights["boards.weight"].shape
+        encoder = PinEncoder(weights["picture.1.weight"].shape[1], weights["words.weight"].shape[0], boards, width)
+        encoder.load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        raise PinLabError(f"{folder / 'head.safetensors'}: no pin encoder ({_line(error)}); {_AGAIN}") from error
     return encoder.eval().requires_grad_(False), backbone
 
 
@@ -135,6 +150,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise PinLabError(f"{path} is missing; run `python -m pinlab train` or fetch the lab again") from error
+        raise PinLabError(f"{path} is missing; {_AGAIN}") from error
     except SafetensorError as error:
-        raise PinLabError(f"{path} is not a whole safetensors file ({error}); fetch the lab again") from error
+        raise PinLabError(f"{path} is not a whole safetensors file ({error}); {_AGAIN}") from error
+
+
+def _line(error: Exception) -> str:
+    """The line that says what is wrong; torch puts it last."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
