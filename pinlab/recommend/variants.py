@@ -122,10 +122,10 @@ class FullVariant(ModelVariant):
             batch = self._prompt([rows], [query])
             vector, lengths = self._run(batch, features, timer)[0], [batch.tokens]
         gflops["text_stack"] = sum(text_gflops(self.text_shape, length) for length in lengths)
-        return vector, sum(lengths), self._encoded(len(rows)), gflops
+        return vector, sum(lengths), self._encoded(query), gflops
 
-    def _encoded(self, pictures: int) -> int:
-        return pictures
+    def _encoded(self, query: Query) -> int:
+        return len(query.pins) + len(query.images)
 
     def _see(self, query: Query, timer: StageTimer, gflops: dict[str, float]) -> VisionFeatures:
         with timer.stage("decode"):
@@ -161,8 +161,13 @@ class FullVariant(ModelVariant):
         assert not any(query.images for query in queries)
         rows = [torch.from_numpy(self.shelf.rows(query.pins)) for query in queries]
         if self.average:
-            vectors = self._pin_vectors
-            return torch.nn.functional.normalize(torch.stack([vectors[r].mean(0) for r in rows]), dim=-1)
+            words = text_vectors(self.backbone, self.builder, [query.text.strip() for query in queries])
+            # Words are one vector more beside those of the pins, as in `answer`.
+            parts = [
+                torch.cat([self._pin_vectors[r], words[i : i + 1] if query.text.strip() else words[:0]]).mean(0)
+                for i, (r, query) in enumerate(zip(rows, queries, strict=True))
+            ]
+            return torch.nn.functional.normalize(torch.stack(parts), dim=-1)
         features = self.stored().select(torch.cat(rows))
         return self._run(self._prompt([r.tolist() for r in rows], queries), features, None)
 
@@ -176,11 +181,10 @@ class FullVariant(ModelVariant):
 class CachedVariant(FullVariant):
     """`full` with the tower's tokens and DeepStack features of the catalog stored: only uploads are encoded."""
 
-    def _encoded(self, pictures: int) -> int:
-        return self._uploads
+    def _encoded(self, query: Query) -> int:
+        return len(query.images)
 
     def _see(self, query: Query, timer: StageTimer, gflops: dict[str, float]) -> VisionFeatures:
-        self._uploads = len(query.images)
         assert self.stored is not None
         found = self.stored().select(torch.from_numpy(self.shelf.rows(query.pins)))
         if not query.images:
