@@ -28,7 +28,7 @@ from pinlab.embed.keys import content_keys, items_key, table_key
 from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.report import read_report
-from pinlab.models.backbone import Backbone, Projector
+from pinlab.models.backbone import Backbone, Projector, text_width
 from pinlab.models.checkpoint import load_backbone, load_encoder, load_tokenizer
 from pinlab.models.features import tower_outputs
 from pinlab.models.images import catalog_images
@@ -146,6 +146,8 @@ class Lab:
     def neighbours(self, pin_id: str, space: str = "pins", k: int = 8) -> tuple[Hit, ...]:
         """The k nearest pins in a space, by cosine."""
         self.catalog.pin(pin_id)
+        if space not in ("pins", "full"):
+            raise PinLabError(f"there are no neighbours in {space!r}; there are pins and full")
         vectors = self.embeddings if space == "pins" else self.items("full")
         scores = (vectors @ vectors[self.catalog.row[pin_id]]).cpu().numpy()
         return self.shelf.hits(scores, Query(pins=(pin_id,)), k)
@@ -177,8 +179,19 @@ class Lab:
 
     def items(self, model: str) -> Tensor:
         """float32 (N, 128) item vectors of a trained model folder."""
-        key = items_key(weights_hash(self.path / "models" / model), self.catalog)
-        return read_items(self.path / "embeddings" / f"items-{model}.safetensors", key).to(self.torch_device)
+        path = self.path / "embeddings" / f"items-{model}.safetensors"
+        return read_items(path, self.items_key(model)).to(self.torch_device)
+
+    def items_key(self, model: str) -> dict[str, str]:
+        """Key of a model folder's item vectors: all that changes them. `swapped` stands on the embedding table,
+        other seeds of `full` on the tower that is stored with `full`."""
+        models = self.path / "models"
+        key = items_key(weights_hash(models / model), self.catalog)
+        if model.startswith("swapped"):
+            return key | table_key(weights_hash(models / "pin-encoder"), self.split)
+        if model.startswith("full-seed"):
+            return key | {"tower": weights_hash(models / "full")}
+        return key
 
     def seed_runs(self) -> dict[str, list[Variant]]:
         """The same variants trained from other seeds: folders NAME-seed1, NAME-seed2 ..."""
@@ -214,7 +227,7 @@ class Lab:
         builder = PromptBuilder(load_tokenizer(path))
         shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock())
         if name == "swapped":
-            projector = Projector(EMBEDDING, backbone.qwen.config.text_config.hidden_size)
+            projector = Projector(EMBEDDING, text_width(backbone.qwen.config))
             projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
             projector = projector.to(self.torch_device).eval()
             return SwappedVariant(*shared, projector=projector, embeddings=self.embeddings, uploads=self._uploads)
@@ -243,11 +256,17 @@ class Lab:
         return tuned, PromptBuilder(load_tokenizer(folder)), encoder
 
 
-@lru_cache(maxsize=64)
 def weights_hash(folder: Path) -> str:
     """sha256 over the safetensors files of a model folder, first 16 digits."""
+    files = sorted(folder.glob("*.safetensors"))
+    return _files_hash(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+
+
+@lru_cache(maxsize=64)
+def _files_hash(files: tuple[tuple[Path, int, int], ...]) -> str:
+    # Times and sizes are there for the cache only: a model trained again in this process is read again.
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path, _, _ in files:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

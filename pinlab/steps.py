@@ -10,7 +10,6 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -19,18 +18,18 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from pinlab.catalog.folder import build_folder
-from pinlab.catalog.near import near_duplicate_groups
-from pinlab.catalog.split import make_split, write_split
-from pinlab.catalog.store import Catalog, write_catalog
+from pinlab.catalog.lab_files import write_lab
+from pinlab.catalog.store import Catalog
+from pinlab.cost import PRICES
 from pinlab.embed.items import read_items, write_items
-from pinlab.embed.keys import content_keys, items_key, table_key
+from pinlab.embed.keys import content_keys, table_key
 from pinlab.embed.project import make_map, write_map
 from pinlab.embed.table import EmbeddingTable, dequantise, quantise, write_table
 from pinlab.lab import Lab, weights_hash
-from pinlab.measure.evaluate import evaluate
+from pinlab.measure.evaluate import evaluate, plain
 from pinlab.measure.report import write_report
 from pinlab.models import recipe
-from pinlab.models.backbone import Backbone
+from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import load_backbone, load_encoder, load_tokenizer, save_backbone, save_encoder
 from pinlab.models.data import TrainingSet, training_set
 from pinlab.models.features import base_items, pin_content, tower_outputs
@@ -42,38 +41,19 @@ from pinlab.models.tasks import item_vectors, validation_queries, validation_rec
 from pinlab.models.training import Outcome, Plan
 from pinlab.records import PinLabError
 
-FORMAT = 1
 FULL_SEEDS, SWAPPED_SEEDS = (0, 1), (0, 1, 2)
-
-
-def build_lab(catalog: Catalog, out: Path, *, seed: int = 0) -> None:
-    """Write a lab's catalog, split and lab.json."""
-    pictures = {pin.id: catalog.image_bytes(pin.id) for pin in catalog.pins}
-    split = make_split(catalog, near_duplicate_groups(pictures), seed)
-    write_catalog(catalog, out / "catalog")
-    write_split(split, out / "catalog" / "split.json")
-    record = {
-        "format": FORMAT,
-        "catalog": catalog.content_hash,
-        "preset": "nano",
-        "made_by": "python -m pinlab build",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "pillow", "pyarrow")},
-    }
-    (out / "lab.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def build_from(source: Path, out: Path) -> Catalog:
     """`pinlab build`: a folder of pictures to a lab."""
-    bar = tqdm(desc="pictures", mininterval=1, unit="")
+    with tqdm(desc="pictures", mininterval=1, unit="") as bar:  # ends its line when an error follows, too
 
-    def progress(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-    catalog = build_folder(source, progress)
-    bar.close()
-    build_lab(catalog, out)
+        catalog = build_folder(source, progress)
+    write_lab(catalog, out, "python -m pinlab build")
     return catalog
 
 
@@ -190,7 +170,16 @@ class Workshop:
         if path.is_file() and json.loads(path.read_text())["data_hash"] == self.data.data_hash:
             print(f"{name}: trained already on this data", file=sys.stderr)
             return
+        self._check_runs()
         make()
+
+    def _check_runs(self) -> None:
+        """Checkpoints of other pins or another split are not taken up: they have seen what is held out now."""
+        marker = self.runs / "data.txt"
+        if marker.is_file() and marker.read_text() != self.data.data_hash:
+            raise PinLabError(f"{self.runs}: holds runs on other data; delete the folder to train on this lab's")
+        self.runs.mkdir(parents=True, exist_ok=True)
+        marker.write_text(self.data.data_hash)
 
     def _record(self, variant: str, plan: Plan, outcome: Outcome) -> dict:
         return {
@@ -217,7 +206,7 @@ def embed_lab(lab: Lab) -> None:
             EmbeddingTable(key, content_keys(lab.catalog), codes, scales), lab.path / "embeddings" / "pins.safetensors"
         )
     for name in tqdm([n for n in trained if n != "pin-encoder"], desc="item vectors"):
-        path, key = lab.path / "embeddings" / f"items-{name}.safetensors", _items_key(lab, name)
+        path, key = lab.path / "embeddings" / f"items-{name}.safetensors", lab.items_key(name)
         if not _is_fresh(path, key):
             write_items(path, _item_vectors(lab, shop, name), key)
 
@@ -237,11 +226,13 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
         raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
     chosen = {name: lab.variant(name) for name in names or known}
     seeds = {name: runs for name, runs in lab.seed_runs().items() if name in chosen}
+    # The listed price of a CPU; a GPU's depends on the seller, so there the user enters it on the page.
+    price = PRICES[0] if lab.device == "cpu" else None
     report, rows = evaluate(
-        chosen, lab.catalog, lab.split, lab=lab.path.name, seed_runs=seeds, progress=_say
+        chosen, lab.catalog, lab.split, lab=lab.path.name, seed_runs=seeds, price=price, progress=_say
     )
-    report["provenance"] = lab.provenance()
-    report["training"] = training_table(lab)
+    # A curve holds NaN where no board has a strict validation save; JSON knows only null.
+    report = plain(report | {"provenance": lab.provenance(), "training": training_table(lab)})
     write_report(report, rows, lab.path / "reports")
     return report
 
@@ -259,17 +250,14 @@ def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:
         return base_items(backbone, builder, tower_outputs(backbone, shop.images), shop.data.texts)
     pins: PinInput
     if name.startswith("swapped"):
-        pins = StoredEmbeddings(lab.embeddings[None], lab.embeddings, backbone.qwen.config.text_config.hidden_size)
-        pins.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+        swapped = StoredEmbeddings(lab.embeddings[None], lab.embeddings, text_width(backbone.qwen.config))
+        swapped.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+        pins = swapped
     else:
         metadata = MetadataTokens(builder, shop.data.texts)
         tower = backbone if name == "full" else load_backbone(lab.path / "models" / "full", vision_layer=True)[0]
         pins = StoredVision(tower_outputs(tower, shop.images), metadata)
     return item_vectors(backbone, pins, builder, len(lab.catalog))
-
-
-def _items_key(lab: Lab, name: str) -> dict[str, str]:
-    return items_key(weights_hash(lab.path / "models" / name), lab.catalog)
 
 
 def _is_fresh(path: Path, key: dict[str, str]) -> bool:

@@ -82,8 +82,10 @@ def test_a_prompt_without_pictures_is_that_of_the_released_model(backbone: Backb
     assert (backbone.hidden(batch, None) - expected).abs().max().item() == 0.0
 
 
-def test_right_padding_changes_nothing(backbone: Backbone) -> None:
-    builder = toy.builder()
+@pytest.mark.parametrize("gate", [0.0, 1.0])
+def test_right_padding_changes_nothing(backbone: Backbone, gate: float) -> None:
+    backbone, builder = copy.deepcopy(backbone), toy.builder()
+    backbone.gate.fill_(gate)
     rows = [[0], [1, 2, 3], [], [4] * 7, [5, 6], [7], [8, 9, 10, 11], [12]]
     texts = ["", "lamps", "a board of trees", "", "cats", "x", "", "boats that sail"]
     prompts = [
@@ -114,6 +116,24 @@ def test_vectors_are_unit_and_read_at_the_last_token(backbone: Backbone) -> None
     assert vector.norm(dim=-1).item() == pytest.approx(1, abs=1e-6)
     read = backbone.head(backbone.hidden(batch, features)[0, -1])
     assert torch.allclose(vector[0], read / read.norm(), atol=1e-6)
+
+
+def test_the_gate_adds_the_mean_state_of_the_pictures(backbone: Backbone) -> None:
+    model = copy.deepcopy(backbone)
+    model.gate.fill_(0.7)
+    builder = toy.builder()
+    shown = ([PinPart((3, 3), True, builder.metadata("boat"))] * 2, ())
+    batch = builder.build([shown, ((), builder.text("only words, and more of them than anything else here"))])
+    features = run_tower(model.qwen.visual, normalise(toy.images()[:2]))
+    hidden = model.hidden(batch, features)
+    found = model(batch, features)
+    for row, last in enumerate(batch.last.tolist()):
+        state = hidden[row, last].clone()
+        pictures = [hidden[row, i] for i in range(last + 1) if batch.ids[row, i] == builder.image]
+        if pictures:
+            state += 0.7 * torch.stack(pictures).mean(0)
+        read = model.head(state)
+        assert torch.allclose(found[row], read / read.norm(), atol=1e-5)
 
 
 def as_qwen3(backbone: Backbone) -> Qwen3Model:

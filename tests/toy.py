@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
 from pinlab.catalog.images import encode_webp
+from pinlab.catalog.lab_files import write_lab
 from pinlab.catalog.near import near_duplicate_groups
 from pinlab.catalog.split import Split, make_split
 from pinlab.catalog.store import Catalog
@@ -37,7 +38,7 @@ from pinlab.models.prompt import PromptBuilder
 from pinlab.models.tasks import BaseTask, SavesTask
 from pinlab.models.training import Outcome, Plan, Task
 from pinlab.records import Board, Pin
-from pinlab.steps import Workshop, build_lab, embed_lab
+from pinlab.steps import Workshop, embed_lab
 
 PINS = 40
 SEED = 3  # draws cold pins, and boards too small to be scored
@@ -176,7 +177,7 @@ def tiny_recipe() -> ExitStack:
 
 def build(folder: Path, seed: int = SEED) -> Lab:
     """An untrained lab in `folder`."""
-    build_lab(catalog(), folder, seed=seed)
+    write_lab(catalog(), folder, "toy", seed)
     return open_lab(folder, "cpu")
 
 

@@ -105,6 +105,7 @@ def _rows(source: Path) -> list[tuple[Path, dict]]:
 def _load(source: Path) -> list[dict]:
     """The rows as the `datasets` library reads an imagefolder, pictures as undecoded paths."""
     import datasets  # here, since it takes seconds and must never load when the app starts
+    from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
 
     with _offline(datasets), tempfile.TemporaryDirectory() as cache:
         try:
@@ -122,10 +123,10 @@ def _load(source: Path) -> list[dict]:
             return table.cast_column("image", datasets.Image(decode=False)).to_list()
         except PinLabError:
             raise
-        except datasets.exceptions.DatasetGenerationError as error:
+        except DatasetGenerationError as error:
             cause = error.__cause__ or error
             raise PinLabError(f"{source}: the metadata file cannot be read ({_first_line(cause)})") from error
-        except (datasets.exceptions.DataFilesNotFoundError, FileNotFoundError):
+        except (DataFilesNotFoundError, FileNotFoundError):
             return []
         except (ValueError, OSError) as error:
             if "no data" in str(error):  # how `datasets` says that no file has a picture's extension

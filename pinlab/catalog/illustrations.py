@@ -1,7 +1,7 @@
 """The bundled catalog: illustrations of the Open Clip Art Library and Fluent 3D emoji, filed as people filed them.
 
     python -m pinlab.catalog.illustrations --openclipart DIR --fluent DIR --emojibase DIR \\
-        --out assets/illustrations/catalog
+        --out assets/illustrations
 
 Boards come only from what people made: keywords, library folders, creators. Pins carry title and description only,
 and texts that would give a board away (creator names, batch titles, keyword lists) are emptied.
@@ -25,8 +25,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pinlab.catalog.images import encode_webp, read_image
+from pinlab.catalog.lab_files import write_lab
 from pinlab.catalog.near import fingerprint, group_fingerprints
-from pinlab.catalog.store import Catalog, write_catalog
+from pinlab.catalog.store import Catalog
 from pinlab.records import Board, Pin, PinLabError
 
 SOURCES = {
@@ -632,13 +633,13 @@ def _first_twin(boards: list[Board]) -> tuple[int, int] | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Build the bundled catalog from the command line."""
+    """Build the bundled lab's catalog and split from the command line."""
     parser = argparse.ArgumentParser(description="Build PinLab's bundled catalog of illustrations.")
     for name in ("openclipart", "fluent", "emojibase", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args(arguments)
     catalog = build_illustrations(options.openclipart, options.fluent, options.emojibase)
-    write_catalog(catalog, options.out)
+    write_lab(catalog, options.out, "python -m pinlab.catalog.illustrations")
     kinds = Counter(board.kind for board in catalog.boards)
     saves = sum(len(board.pins) for board in catalog.boards)
     print(

@@ -53,11 +53,15 @@ def rewrite(readme: str, block: str) -> str:
 def _interval(value: Mapping[str, Any]) -> str:
     if value["mean"] is None:
         return "-"
+    if value["low"] is None:
+        return f"{value['mean']:.3f}"
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def _difference(pair: Mapping[str, Any]) -> str:
     low, high = pair["low"], pair["high"]
+    if pair["diff"] is None:
+        return f"- | - | {pair['verdict']}"
     interval = "" if low is None else f" [{low:+.3f}, {high:+.3f}]"
     return f"{pair['diff']:+.3f}{interval} | {pair['win']} / {pair['tie']} / {pair['loss']} | {pair['verdict']}"
 

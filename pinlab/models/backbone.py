@@ -6,6 +6,8 @@ output, stored or fresh, or a projected pin embedding goes in at the image token
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,13 +20,18 @@ from pinlab.models.vision import VisionFeatures
 VECTOR = 128
 
 
+def text_width(config: Qwen3VLConfig) -> int:
+    """D, the width of the text stack."""
+    return int(cast(Any, config.text_config).hidden_size)
+
+
 class Backbone(nn.Module):
     """Qwen3-VL (with or without its vision layer) and a linear head to a 128-d unit vector."""
 
     def __init__(self, qwen: Qwen3VLModel) -> None:
         super().__init__()
         self.qwen = qwen
-        self.head = nn.Linear(qwen.config.text_config.hidden_size, VECTOR, bias=False)
+        self.head = nn.Linear(text_width(qwen.config), VECTOR, bias=False)
         # How much of the mean over the pictures' own final states joins the last token's. 0 reads the last token
         # only (`base`); `full` and `swapped` start from 1 and learn it: what a picture says then has a short way
         # to the head, where a shallow text stack otherwise spends its training on carrying it to the last token.
@@ -73,9 +80,10 @@ class Backbone(nn.Module):
         images = None
         if features is not None and features.tokens.numel():
             images = {
+                # Lists of tensors per picture, as `get_image_features` gives them; the annotations say less.
                 "image": BaseModelOutputWithDeepstackFeatures(
-                    pooler_output=[features.tokens.flatten(0, 1)],
-                    deepstack_features=[[layer.flatten(0, 1)] for layer in features.deepstack],
+                    pooler_output=cast(Any, [features.tokens.flatten(0, 1)]),
+                    deepstack_features=cast(Any, [[layer.flatten(0, 1)] for layer in features.deepstack]),
                 )
             }
         # Explicit positions: `rope_deltas` of the model object is mutable state that requests would share.

@@ -11,16 +11,20 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 from pinlab.models.backbone import Projector
 from pinlab.models.prompt import PinPart, PromptBuilder
-from pinlab.models.vision import VisionFeatures, augment, normalise, run_tower_batched
+from pinlab.models.vision import VisionFeatures, augment, normalise, patch_size, run_tower_batched
 
 
 class PinInput(Protocol):
     """Gives a training task the prompt parts and features of catalog rows."""
 
-    modules: nn.Module
+    @property
+    def modules(self) -> nn.Module:
+        """What is trained with it besides the backbone."""
+        ...
 
     def part(self, row: int, metadata: bool) -> PinPart:
         """How the pin of a row is written into the prompt."""
@@ -63,11 +67,11 @@ class StoredVision:
 class LiveVision:
     """Runs the tower on augmented pictures, so that it learns too."""
 
-    def __init__(self, visual: nn.Module, images: Tensor, metadata: MetadataTokens, seed: int) -> None:
+    def __init__(self, visual: Qwen3VLVisionModel, images: Tensor, metadata: MetadataTokens, seed: int) -> None:
         self.modules = nn.Module()  # the tower is a part of the backbone already
         self.visual, self.images, self.metadata = visual, images, metadata
         self.generator = torch.Generator().manual_seed(seed)
-        self.side = images.shape[1] // (visual.patch_size * visual.spatial_merge_size)
+        self.side = images.shape[1] // (patch_size(visual) * visual.spatial_merge_size)
 
     def part(self, row: int, metadata: bool) -> PinPart:
         """Image tokens between markers, and metadata tokens."""

@@ -7,6 +7,7 @@ Same classes, same special tokens, same M-RoPE and DeepStack as the released che
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -51,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTr
 
 def nano_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     """About 5 M parameters of vision and 4 M of text; ViT depth 6 width 192, text 4 layers width 256."""
-    token = {t: tokenizer.convert_tokens_to_ids(t) for t in SPECIAL_TOKENS}
+    token = {t: cast(int, tokenizer.convert_tokens_to_ids(t)) for t in SPECIAL_TOKENS}
     return Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),

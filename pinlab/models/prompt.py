@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -59,12 +60,19 @@ class PinPart:
     metadata: tuple[int, ...] = ()
 
 
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of one token of the vocabulary."""
+    return cast(int, tokenizer.convert_tokens_to_ids(token))
+
+
 class PromptBuilder:
     """Builds token ids and positions for queries and items of one tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        special = tokenizer.convert_tokens_to_ids
+        def special(token: str) -> int:
+            return token_id(tokenizer, token)
+
         self.image, self.pad = special("<|image_pad|>"), special("<|endoftext|>")
         self.vision_start, self.vision_end = special("<|vision_start|>"), special("<|vision_end|>")
         start, end = special("<|im_start|>"), special("<|im_end|>")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from pinlab.catalog.store import Catalog
-from pinlab.models.backbone import VECTOR, Backbone
+from pinlab.models.backbone import VECTOR, Backbone, text_width
 from pinlab.models.data import TrainingSet
 from pinlab.models.features import tower_outputs
 from pinlab.models.inputs import MetadataTokens, PinInput, StoredEmbeddings, StoredVision
@@ -32,7 +32,7 @@ from pinlab.models.training import Outcome, Plan, train
 
 BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=950, batch=128, learning_rate=7e-4, validate_every=100)
-FULL_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100)
+FULL_PLAN = Plan(steps=700, batch=64, learning_rate=5e-4, validate_every=100)
 ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
 SWAPPED_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100)
 TEACHER_SHARE = 0.4
@@ -111,7 +111,7 @@ def train_swapped(
     tuned.remove_vision_layer()
     tuned.requires_grad_(True)
     torch.manual_seed(plan.seed)
-    pins = StoredEmbeddings(tables, uploads, tuned.qwen.config.text_config.hidden_size)
+    pins = StoredEmbeddings(tables, uploads, text_width(tuned.qwen.config))
     task = _saves_task(tuned, pins, builder, data, teacher_of(tables), plan)
     return pins.projector, train(task, plan, folder, f"swapped, seed {plan.seed}")
 

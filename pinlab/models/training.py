@@ -44,7 +44,10 @@ class Plan:
 class Task(Protocol):
     """What the loop trains."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """Everything with weights."""
+        ...
 
     def loss(self, step: int) -> Tensor:
         """Loss of one step; all randomness comes from the task's seed and the step."""

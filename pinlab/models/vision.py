@@ -7,9 +7,10 @@ Every picture is letterboxed to one square, so all grids of a lab are equal and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel, apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
@@ -40,6 +41,11 @@ class VisionFeatures:
         return VisionFeatures(torch.cat([p.tokens for p in parts]), torch.cat([p.deepstack for p in parts], dim=1))
 
 
+def patch_size(visual: Qwen3VLVisionModel) -> int:
+    """Pixels of a patch's side."""
+    return int(cast(int, visual.config.patch_size))
+
+
 def normalise(images: Tensor) -> Tensor:
     """uint8 (B, S, S, 3) -> float (B, 3, S, S) in [-1, 1]: Qwen3-VL's mean and std of 0.5."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
@@ -65,9 +71,9 @@ def image_grid(images: int, side: int, patch: int = 16) -> Tensor:
 
 def run_tower(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatures:
     """The released forward pass: float (B, 3, S, S) -> VisionFeatures. What every answer uses."""
-    patches = patchify(pixels.to(visual.dtype), visual.config.patch_size)
+    patches = patchify(pixels.to(visual.dtype), patch_size(visual))
     b, p, _ = patches.shape
-    grid = image_grid(b, pixels.shape[-1], visual.config.patch_size).to(pixels.device)
+    grid = image_grid(b, pixels.shape[-1], patch_size(visual)).to(pixels.device)
     out = visual(patches.flatten(0, 1), grid_thw=grid)
     v = p // visual.spatial_merge_unit
     deepstack = torch.stack([f.view(b, v, -1) for f in out.deepstack_features])
@@ -80,9 +86,9 @@ def run_tower_batched(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatu
     The released code splits packed images in a Python loop; with equal grids a batch axis does the
     same about three times faster on a CPU, which is what makes training the tower affordable here.
     """
-    patches = patchify(pixels, visual.config.patch_size)  # (B, P, C)
+    patches = patchify(pixels, patch_size(visual))  # (B, P, C)
     b = len(patches)
-    grid = image_grid(1, pixels.shape[-1], visual.config.patch_size).to(pixels.device)
+    grid = image_grid(1, pixels.shape[-1], patch_size(visual)).to(pixels.device)
     merge = visual.spatial_merge_size
     indices, weights = get_vision_interpolation_indices_and_weights(
         grid,
@@ -96,7 +102,8 @@ def run_tower_batched(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatu
     hidden = F.linear(patches, proj.weight.flatten(1), proj.bias) + position
     rope = visual.rotary_pos_emb(hidden, get_vision_position_ids(grid, merge))
     deepstack = []
-    for number, block in enumerate(visual.blocks):
+    blocks: Any = visual.blocks  # torch types what a ModuleList holds as Tensor or Module
+    for number, block in enumerate(blocks):
         hidden = hidden + _attend(block.attn, block.norm1(hidden), rope)
         hidden = hidden + block.mlp(block.norm2(hidden))
         if number in visual.deepstack_visual_indexes:
@@ -105,7 +112,7 @@ def run_tower_batched(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatu
     return VisionFeatures(_merge(visual.merger, hidden, b), torch.stack(deepstack))
 
 
-def _attend(attention: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+def _attend(attention: Any, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     b, p, d = x.shape
     q, k, v = attention.qkv(x).view(b * p, 3, attention.num_heads, -1).unbind(1)  # (B * P, heads, d)
     cos, sin = (r.repeat(b, 1) for r in rope)
@@ -116,7 +123,7 @@ def _attend(attention: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor]) -> Ten
     return attention.proj((weights.to(v.dtype) @ v).transpose(1, 2).reshape(b, p, d))
 
 
-def _merge(merger: nn.Module, hidden: Tensor, images: int) -> Tensor:
+def _merge(merger: Any, hidden: Tensor, images: int) -> Tensor:
     return merger(hidden.flatten(0, 1)).view(images, -1, merger.linear_fc2.out_features)
 
 

@@ -100,6 +100,7 @@ TOTALS_EMPTY = "Nothing asked yet for this pair of models. The counters start wi
 TOTALS_REQUESTS, TOTALS_RECALL = "Requests", "Recall@10 so far"
 TOTALS_COST, TOTALS_SAVED = "Cost so far", "The swap saved"
 TOTALS_REQUESTS_NOTE = "to each model"
+TOTALS_PRICE = "dollars at ${usd:g} an hour, see below"
 TOTALS_USD = "{usd} per 1,000 answers"
 TOTALS_FAILED = "{count} more failed and are not counted"
 BOARDS_CHOSEN = "{n} {boards}, chosen by you: not an estimate"

@@ -110,9 +110,11 @@
     function draw() {
       const { data } = state;
       const wanted = search.value.trim().toLocaleLowerCase();
-      const first = new Set(Object.values(state.view.marks).flat());
+      // Marked pins first, in the order of the legend; then as in the catalog.
+      const place = new Map(Object.keys(words.marks).reverse().flatMap((name, i, all) => state.view.marks[name].map((row) => [row, all.length - i])));
+      const order = (row) => place.get(row) ?? 99;
       const rows = data.ids.map((_, row) => row).filter((row) => !wanted || data.titles[row].toLocaleLowerCase().includes(wanted));
-      rows.sort((a, b) => first.has(b) - first.has(a) || a - b);
+      rows.sort((a, b) => order(a) - order(b) || a - b);
       start = Math.max(0, Math.min(start, rows.length - 1));
       const shown = rows.slice(start, start + PAGE);
       body.replaceChildren(...shown.map((row) => el("tr", {},

@@ -1,0 +1,201 @@
+"""The command line: what it prints, and that bad input is one line and exit 2. Few processes: each imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+
+from pinlab import __main__ as command_line
+from pinlab.catalog.images import read_image
+from pinlab.lab import open_lab
+from pinlab.records import Query
+
+ROOT = Path(__file__).parents[1]
+
+
+def pinlab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`python -m pinlab ...` as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "pinlab", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        # Sums split over another number of threads differ in the last digit.
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The same entry point in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["pinlab", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main()
+    return int(stopped.value.code or 0)
+
+
+def without_times(cost: dict) -> dict:
+    """Milliseconds are measured anew each time; all else is exact."""
+    return {k: v for k, v in cost.items() if k not in ("latency_ms", "stages")} | {"stages": sorted(cost["stages"])}
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "upload.png"
+    path.write_bytes(toy.png(toy.drawing(901)))
+    return path
+
+
+def test_recommend_prints_one_json_object_that_is_the_labs_answer(picture: Path) -> None:
+    done = pinlab(
+        "recommend", toy.trained_folder(), "--variant", "swapped", "--board", "even", "--text", "cats",
+        "--image", picture, "-k", "7", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    lab = toy.trained_lab()
+    answer = lab.answer("swapped", lab.board_query("even", "cats", [read_image(picture)]), 7)
+    assert found["variant"] == "swapped"
+    assert found["hits"] == [dataclasses.asdict(hit) for hit in answer.hits]  # to the last digit
+    assert without_times(found["cost"]) == without_times(dataclasses.asdict(answer.cost))
+    assert found["cost"]["images_encoded"] == 1
+    assert set(found) == {"variant", "hits", "cost"}
+    assert set(found["hits"][0]) == {"pin", "title", "score", "rank", "held_out"}
+
+
+def test_bad_input_is_one_line_and_exit_2_in_a_fresh_process(tmp_path: Path) -> None:
+    fake = tmp_path / "notes.png"
+    fake.write_text("a text file named .png")
+    done = pinlab("recommend", toy.trained_folder(), "--variant", "swapped", "--image", fake, "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("pinlab: notes.png: this file is no picture")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("variant", ["full", "swapped", "nearest", "popular"])
+@pytest.mark.parametrize("board", ["even", None])
+def test_every_variant_agrees_with_the_lab(
+    variant: str, board: str | None, picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--board", board] if board else ["--image", picture]
+    assert run_here(monkeypatch, "recommend", toy.trained_folder(), "--variant", variant, *asked, "--json") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    lab = toy.trained_lab()
+    query = lab.board_query(board) if board else Query(images=(read_image(picture),))
+    answer = lab.answer(variant, query, 10)
+    assert json.loads(out)["hits"] == [dataclasses.asdict(hit) for hit in answer.hits]
+
+
+def test_recommend_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(monkeypatch, "recommend", toy.trained_folder(), "--variant", "cosave", "--board", "even") == 0
+    lines = capsys.readouterr().out.splitlines()
+    lab = toy.trained_lab()
+    hits = lab.answer("cosave", lab.board_query("even"), 10).hits
+    assert len(lines) == len(hits) + 1
+    for line, hit in zip(lines, hits, strict=False):
+        assert line.split()[0] == str(hit.rank)
+        assert hit.pin in line
+        assert ("held out here" in line) == bool(hit.held_out)
+    assert "0 images encoded" in lines[-1]
+
+
+LAB = "LAB"  # replaced by the trained toy lab
+BAD = {
+    "unknown board": (["recommend", LAB, "--variant", "swapped", "--board", "nope"], "there is no board 'nope'"),
+    "unknown variant": (["recommend", LAB, "--variant", "best", "--board", "even"], "there is no variant 'best'"),
+    "empty query": (["recommend", LAB, "--variant", "popular"], "the query is empty: give a board"),
+    "k of 0": (["recommend", LAB, "--variant", "popular", "--board", "even", "-k", "0"], "k is 0; ask for 1 to 100"),
+    "k of 101": (["recommend", LAB, "--variant", "popular", "--board", "even", "-k", "101"], "k is 101"),
+    "words for cosave": (["recommend", LAB, "--variant", "cosave", "--text", "cats"], "cosave only knows saves"),
+    "no picture": (["recommend", LAB, "--variant", "full", "--image", "no.png"], "no.png: the file cannot be read"),
+    "missing lab": (["recommend", "nowhere", "--variant", "full", "--board", "x"], "nowhere: no such lab folder"),
+    "no lab to train": (["train", "nowhere"], "nowhere: no such lab folder"),
+    "no lab to embed": (["embed", "nowhere"], "nowhere: no such lab folder"),
+    "no lab to map": (["map", "nowhere"], "nowhere: no such lab folder"),
+    "no lab to evaluate": (["evaluate", "nowhere"], "nowhere: no such lab folder"),
+    "unknown base": (["train", LAB, "--base", "huge"], "--base huge: only the preset `nano`"),
+    "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(toy.trained_folder()) if a == LAB else a for a in arguments]
+    capfd.readouterr()
+    assert run_here(monkeypatch, *given) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith(f"pinlab: {message}")
+    assert err.count("\n") == 1
+
+
+def test_evaluate_prints_its_report_though_a_curve_has_gaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = toy.copy_lab(tmp_path)
+    path = lab / "models" / "full" / "training.json"
+    record = json.loads(path.read_text())
+    record["curve"][0]["strict"] = float("nan")  # no board has a strict validation save
+    path.write_text(json.dumps(record))
+    assert run_here(monkeypatch, "evaluate", lab, "--variants", "full,swapped,cosave", "--json") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    report = json.loads(out)
+    assert set(report["variants"]) == {"full", "swapped", "cosave"}
+    assert report["boards"] == len(toy.trained_lab().split.scored)
+    assert report["training"]["full"]["curve"][0]["strict"] is None
+    assert json.loads((lab / "reports" / "evaluation.json").read_text())["training"] == report["training"]
+    assert open_lab(lab).report() is not None
+
+
+def pictures(folder: Path, boards: int = 3, each: int = 7) -> Path:
+    """A folder of pictures, a subfolder for each board, with a file that is none."""
+    for board in range(boards):
+        (folder / f"Board {board}").mkdir(parents=True)
+        for number in range(each):
+            path = folder / f"Board {board}" / f"picture {number}.png"
+            path.write_bytes(toy.png(toy.drawing(100 * board + number)))
+    (folder / "Board 0" / "broken.png").write_text("no picture")
+    return folder
+
+
+def test_build_makes_a_lab_that_opens(tmp_path: Path) -> None:
+    done = pinlab("build", pictures(tmp_path / "mine"), "--out", tmp_path / "lab")
+    assert done.returncode == 0, done.stderr
+    assert "21 pins on 3 boards; 1 files skipped" in done.stdout
+    assert "Traceback" not in done.stderr
+    lab = open_lab(tmp_path / "lab")
+    assert [board.title for board in lab.catalog.boards] == ["Board 0", "Board 1", "Board 2"]
+    assert lab.split.scored == tuple(board.id for board in lab.catalog.boards)
+    assert len(lab.answer("cosave", lab.board_query("folder-board-1"), 10).hits) == 10
+    assert json.loads((tmp_path / "lab" / "lab.json").read_text())["catalog"] == lab.catalog.content_hash
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "small boards"])
+def test_build_says_what_is_wrong_with_a_folder(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "mine"
+    if kind == "empty":
+        source.mkdir()
+    elif kind == "small boards":
+        pictures(source, boards=2, each=3)
+    messages = {"missing": "there is no such folder", "empty": "no readable picture", "small boards": "at least 6 pins"}
+    capfd.readouterr()
+    assert run_here(monkeypatch, "build", source, "--out", tmp_path / "lab") == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith("pinlab: ")  # a progress bar may stand above
+    assert messages[kind] in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not (tmp_path / "lab" / "catalog").exists()

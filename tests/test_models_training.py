@@ -1,0 +1,314 @@
+"""The training loop: seeded, resumable, honest about what it kept; on the 40-pin toy lab and on hand-made tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pinlab.catalog.split import write_split
+from pinlab.models import recipe
+from pinlab.models.data import FOLDS, MODES, draw_batch
+from pinlab.models.tasks import BaseTask, SavesTask, validation_recall
+from pinlab.models.training import Outcome, Plan, Task, is_flat, train
+from pinlab.records import PinLabError
+
+
+def quiet(line: str) -> None:
+    """A log that says nothing."""
+
+
+class Line:
+    """Fits a line; validation follows a script."""
+
+    def __init__(self, scores: list[float] | None = None, seed: int = 0, bad_step: int = -1) -> None:
+        torch.manual_seed(seed)
+        self.model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        self.scores, self.bad_step, self.seen = scores, bad_step, []
+
+    def loss(self, step: int) -> Tensor:
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
+        return loss * float("nan") if step == self.bad_step else loss
+
+    def validate(self) -> dict[str, float]:
+        assert not self.model.training
+        self.seen.append({k: v.clone() for k, v in self.model.state_dict().items()})
+        return {"score": self.scores[len(self.seen) - 1] if self.scores else float(len(self.seen))}
+
+
+class KilledError(Exception):
+    """Stands for a killed process."""
+
+
+class StopsAt:
+    """A task that dies at a step."""
+
+    def __init__(self, task: Task, step: int) -> None:
+        self.task, self.step, self.model = task, step, task.model
+
+    def loss(self, step: int) -> Tensor:
+        if step == self.step:
+            raise KilledError
+        return self.task.loss(step)
+
+    def validate(self) -> dict[str, float]:
+        return self.task.validate()
+
+
+PLAN = toy.plan(6)
+STAGES = ("base", "tuned", "pin-encoder", "swapped", "full")
+
+
+def run(task: Task, folder: Path, plan: Plan = PLAN) -> Outcome:
+    return train(task, plan, folder, "toy", quiet)
+
+
+def models(lab: Path) -> dict[str, Tensor]:
+    """All trained tensors of a lab by file and name: models, and the runs' checkpoints."""
+    files = [p for kind in ("models", "runs") for p in sorted((lab / kind).rglob("*.safetensors"))]
+    return {f"{p.relative_to(lab)}/{name}": tensor for p in files for name, tensor in load_file(p).items()}
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, Tensor]:
+    return models(toy.trained_folder())
+
+
+def test_the_whole_recipe_gives_the_same_weights_again(reference: dict[str, Tensor], tmp_path: Path) -> None:
+    toy.build(tmp_path / "lab")
+    toy.train(tmp_path / "lab", full_seeds=(0,), swapped_seeds=(0,))
+    again = models(tmp_path / "lab")
+    assert {name.split("/")[1] for name in again} == set(STAGES)  # under models/ or runs/
+    assert toy.same_weights(again, {name: reference[name] for name in again})
+
+
+def test_another_seed_gives_other_weights(reference: dict[str, Tensor]) -> None:
+    for stage in ("full", "swapped"):
+        mine = {n: t for n, t in reference.items() if n.startswith(f"models/{stage}/") and "language_model" in n}
+        other = {n: reference[n.replace(f"/{stage}/", f"/{stage}-seed1/")] for n in mine}
+        assert len(mine) > 20
+        assert sum(not torch.equal(mine[n], other[n]) for n in mine) > len(mine) / 2
+
+
+def test_every_stage_moves_its_weights_and_only_its_own(reference: dict[str, Tensor]) -> None:
+    def part(model: str, name: str) -> dict[str, Tensor]:
+        found = {n: t for n, t in reference.items() if n.startswith(f"models/{model}/") and name in n}
+        assert found
+        return {n.removeprefix(f"models/{model}/model.safetensors/"): t for n, t in found.items()}
+
+    tuned, full, base = (part(model, "visual") for model in ("pin-encoder", "full", "base"))
+    assert toy.same_weights(tuned, full)  # `full` trains on stored outputs of the tower that the pin encoder stands on
+    assert not toy.same_weights(tuned, base)
+    words = [part(model, "language_model") for model in ("base", "pin-encoder", "full", "swapped")]
+    for i, left in enumerate(words):
+        assert not any(toy.same_weights(left, right) for right in words[:i])
+    assert not any("visual" in name for name in reference if name.startswith("models/swapped"))
+
+
+def test_a_recipe_killed_in_every_stage_ends_as_if_it_had_not_been(
+    reference: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "lab"
+    toy.build(lab)
+    loop, killed = recipe.train, []
+
+    def deadly(task: Task, plan: Plan, folder: Path, label: str) -> Outcome:
+        if folder.name in killed:
+            return loop(task, plan, folder, label, quiet)
+        killed.append(folder.name)
+        return loop(StopsAt(task, 3), plan, folder, label, quiet)
+
+    monkeypatch.setattr(recipe, "train", deadly)
+    for stage in STAGES:
+        with pytest.raises(KilledError):
+            toy.train(lab, full_seeds=(0,), swapped_seeds=(0,))
+        assert killed[-1] == stage
+        assert json.loads((lab / "runs" / stage / "last.json").read_text())["step"] == 2
+        assert not (lab / "runs" / stage / "done.json").exists()
+        assert not (lab / "models" / stage).exists()
+    toy.train(lab, full_seeds=(0,), swapped_seeds=(0,))
+    ended = models(lab)
+    assert toy.same_weights(ended, {name: reference[name] for name in ended})
+    for stage in STAGES:
+        paths = [folder / "runs" / stage / "done.json" for folder in (lab, toy.trained_folder())]
+        mine, expected = (json.loads(path.read_text()) for path in paths)
+        scores = [[{k: v for k, v in p.items() if k != "loss"} for p in done["curve"]] for done in (mine, expected)]
+        np.testing.assert_equal(*scores)
+        assert mine["best_step"] == expected["best_step"]
+
+
+def test_checkpoints_that_saw_another_split_are_not_taken_up(tmp_path: Path) -> None:
+    lab = toy.copy_lab(tmp_path)
+    kept = models(lab)
+    write_split(toy.split(toy.catalog(), toy.SEED + 1), lab / "catalog" / "split.json")
+    with pytest.raises(PinLabError, match="runs: holds runs on other data; delete the folder"):
+        toy.train(lab)
+    assert toy.same_weights(models(lab), kept)
+    shutil.rmtree(lab / "runs")
+    toy.train(lab, full_seeds=(), swapped_seeds=())
+    for name, tensor in models(lab).items():
+        if name.startswith("models/pin-encoder/head.safetensors/"):
+            assert not torch.equal(tensor, kept[name])
+
+
+def test_the_rivals_have_plans_that_resume_exactly_and_as_many_negatives() -> None:
+    """The memory bank is made anew on resuming, so every checkpoint must fall on one of its refreshes."""
+    refresh_every = inspect.signature(SavesTask).parameters["refresh_every"].default
+    for plan in (recipe.FULL_PLAN, recipe.SWAPPED_PLAN):
+        assert plan.validate_every % refresh_every == 0
+    assert recipe.FULL_PLAN.batch == recipe.SWAPPED_PLAN.batch
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
+    task = Line([0.1, 0.7, 0.7, 0.2, 0.6])
+    outcome = run(task, tmp_path, dataclasses.replace(PLAN, steps=10))
+    assert (outcome.best_step, outcome.best["score"], outcome.steps) == (4, 0.7, 10)  # the first of two equals
+    assert toy.same_weights(dict(task.model.state_dict()), task.seen[1])
+    assert not toy.same_weights(task.seen[1], task.seen[-1])
+    done = json.loads((tmp_path / "done.json").read_text())
+    assert done["plan"] == dataclasses.asdict(dataclasses.replace(PLAN, steps=10))
+    assert [point["step"] for point in done["curve"]] == [2, 4, 6, 8, 10]
+
+
+def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path) -> None:
+    first = Line()
+    outcome = run(first, tmp_path)
+    again = StopsAt(Line(seed=9), 0)
+    assert run(again, tmp_path) == outcome
+    assert toy.same_weights(dict(again.model.state_dict()), dict(first.model.state_dict()))
+
+
+def test_the_last_step_is_validated_even_off_the_beat(tmp_path: Path) -> None:
+    outcome = run(Line(), tmp_path, dataclasses.replace(PLAN, steps=5))
+    assert [point["step"] for point in outcome.curve] == [2, 4, 5]
+
+
+@pytest.mark.parametrize("change", [{"steps": 8}, {"seed": 1}, {"learning_rate": 1e-3}, {"batch": 7}])
+def test_a_run_of_another_plan_is_not_resumed(change: dict, tmp_path: Path) -> None:
+    run(Line(), tmp_path / "run")
+    with pytest.raises(PinLabError, match=r"run: holds a run of another plan; delete the folder"):
+        run(Line(), tmp_path / "run", dataclasses.replace(PLAN, **change))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(PinLabError, match="toy: the loss is nan at step 3; lower the learning rate"):
+        run(Line(bad_step=3), tmp_path)
+    assert all(v.isfinite().all() for v in load_file(tmp_path / "last.safetensors").values())
+
+
+def test_learning_rate_warms_up_stays_and_falls() -> None:
+    plan = Plan(steps=100, batch=1, learning_rate=1.0)
+    rates = [plan.rate(step) for step in range(100)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert set(rates[4:56]) == {1.0}
+    assert all(a >= b for a, b in zip(rates[56:], rates[57:], strict=False))
+    assert rates[-1] == pytest.approx(0.05)
+    assert rates[77] == pytest.approx(23 / 45)
+    assert min(rates) >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("scores", "flat"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], False),  # too short to say
+        ([0.1, 0.2, 0.3, 0.4, 0.4], True),  # last fifth: only the fifth point
+        ([0.1, 0.2, 0.3, 0.4, 0.405], True),  # above by the tolerance
+        ([0.1, 0.2, 0.3, 0.4, 0.406], False),
+        ([0.1, 0.2, 0.3, 0.4, 0.3], True),  # falling is not rising
+        ([0.1, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.42, 0.48], True),  # the best of before is not the last of before
+        ([0.1, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.32, 0.3], False),  # the best of after is not the last
+    ],
+)
+def test_the_plateau_rule_by_hand(scores: list[float], flat: bool) -> None:
+    curve = [{"step": 100 * (i + 1), "score": score} for i, score in enumerate(scores)]
+    assert is_flat(curve) is flat
+
+
+# What the tasks draw and block.
+
+
+@pytest.fixture(scope="module")
+def swapped_task(tmp_path_factory: pytest.TempPathFactory) -> SavesTask:
+    return toy.task_of("swapped", tmp_path_factory.mktemp("task"))
+
+
+def test_nothing_known_of_a_board_is_a_negative(swapped_task: SavesTask) -> None:
+    data = toy.data()
+    for number in range(4 * FOLDS):
+        mode, fold = MODES[number % 4], number % FOLDS
+        drawn = draw_batch(data, 6, np.random.default_rng(number), fold, mode)
+        blocked = swapped_task._blocked(drawn)
+        for i, board in enumerate(drawn.boards):
+            target = int(drawn.target[i])
+            expected = {*board.train.tolist(), *np.flatnonzero(~data.visible).tolist()} - {target}
+            if mode != "upload":
+                expected |= set(drawn.query[i].tolist())
+            assert set(torch.nonzero(blocked[i]).flatten().tolist()) == expected
+
+
+def test_the_bank_is_made_without_the_fold_that_is_asked_about(swapped_task: SavesTask) -> None:
+    swapped_task.model.train()
+    swapped_task.loss(0)
+    hidden = swapped_task.item_vectors(0)
+    changed = {row for row in range(toy.PINS) if not torch.equal(swapped_task.bank[row], hidden[row])}
+    assert len(changed) <= swapped_task.batch  # only the batch's own targets were refreshed
+    assert not torch.equal(hidden, swapped_task.item_vectors(1))
+
+
+def test_a_step_is_the_same_whatever_came_before(swapped_task: SavesTask) -> None:
+    def loss() -> Tensor:
+        swapped_task.model.train()
+        swapped_task.bank = None
+        return swapped_task.loss(4).detach()
+
+    first = loss()
+    swapped_task.loss(1)
+    torch.manual_seed(99)
+    assert torch.equal(loss(), first)
+
+
+def test_one_seed_draws_one_batch() -> None:
+    one, again = (draw_batch(toy.data(), 5, np.random.default_rng([3, 8]), 2) for _ in range(2))
+    assert one.mode == again.mode
+    assert np.array_equal(one.query, again.query)
+    assert np.array_equal(one.target, again.target)
+
+
+def test_validation_recall_against_a_loop() -> None:
+    data = toy.data()
+    scores = torch.randn(len(data.validated), toy.PINS, generator=torch.Generator().manual_seed(0))
+    kept = scores.clone()
+    for k in (1, 3, 10):
+        total, strict = [], []
+        for row, board in zip(scores.tolist(), data.validated, strict=True):
+            order = sorted((i for i in range(toy.PINS) if i not in board.train), key=lambda i: -row[i])[:k]
+            for into, wanted in ((total, board.validation), (strict, board.validation_strict)):
+                if len(wanted):
+                    into.append(len(set(order) & set(wanted.tolist())) / min(k, len(wanted)))
+        found = validation_recall(scores, data.validated, k)
+        assert found == pytest.approx({"score": np.mean(total), "strict": np.mean(strict)})
+    assert torch.equal(scores, kept)
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="256 pictures are watched: fewer leave none to train on")
+def test_base_trains_on_a_small_catalog() -> None:
+    task = BaseTask(toy.backbone(0).requires_grad_(True), toy.builder(), toy.data(), toy.images(), 6, 0)
+    assert torch.isfinite(task.loss(0))
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="draws a query size that no board of the lab has")
+def test_small_boards_can_be_drawn_from() -> None:
+    data = toy.data()
+    small = dataclasses.replace(data, boards=tuple(b for b in data.boards if len(b.train) <= 7))
+    for number in range(50):
+        draw_batch(small, 4, np.random.default_rng(number), number % FOLDS)

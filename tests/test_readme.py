@@ -1,0 +1,37 @@
+"""README's numbers are those of the bundled lab's report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pinlab.measure.report import read_report
+from pinlab.measure.summary import rewrite, summary
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_readme_shows_the_report_s_numbers() -> None:
+    report = read_report(ROOT / "assets" / "illustrations" / "reports")
+    assert report is not None
+    readme = (ROOT / "README.md").read_text()
+    assert rewrite(readme, summary(report)) == readme, (
+        "README.md drifted from the report: run `python -m pinlab.measure.summary assets/illustrations README.md`"
+    )
+
+
+def test_a_pair_without_boards_and_an_interval_without_bounds_are_dashes() -> None:
+    empty = {"mean": None, "low": None, "high": None}
+    one = {"mean": 0.5, "low": None, "high": None}
+    row = {
+        "recall_at_10": one, "strict_recall_at_10": empty, "cold_recall_at_10": empty,
+        "latency_ms": {"p50": None, "p95": None, "n": 0}, "gflops": None, "tokens": None, "images_encoded": None,
+    }  # fmt: skip
+    pair = {"diff": None, "low": None, "high": None, "win": 0, "tie": 0, "loss": 0, "verdict": "no boards"}
+    report = {
+        "boards": 1, "clusters": 1, "provenance": {"device": "cpu", "dtype": "float32", "threads": 1},
+        "variants": {"swapped": row},
+        "pairs": {"swapped_vs_full": {"recall_at_10": pair, "strict_recall_at_10": pair}},
+    }  # fmt: skip
+    block = summary(report)
+    assert "| `swapped` | 0.500 | - | - | - | - | - | - | - |" in block
+    assert "| swapped vs full | strict | - | - | no boards |" in block
