@@ -250,7 +250,8 @@ def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:
         return base_items(backbone, builder, tower_outputs(backbone, shop.images), shop.data.texts)
     pins: PinInput
     if name.startswith("swapped"):
-        swapped = StoredEmbeddings(lab.embeddings[None], lab.embeddings, text_width(backbone.qwen.config))
+        table = lab.embeddings.cpu()  # the lab may be on a GPU; the models here are not
+        swapped = StoredEmbeddings(table[None], table, text_width(backbone.qwen.config))
         swapped.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
         pins = swapped
     else:

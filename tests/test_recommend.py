@@ -296,6 +296,14 @@ def test_what_cannot_be_answered_is_said(lab: Lab, name: str, query: Query, k: i
         lab.answer(name, query, k)
 
 
+def test_a_board_without_train_pins_says_so(lab: Lab) -> None:
+    query = lab.board_query("three")
+    assert query.pins == ()
+    with pytest.raises(PinLabError, match="board 'three' has no pin left to ask with: all are held out"):
+        lab.answer("swapped", query, 10)
+    assert len(lab.answer("swapped", lab.board_query("three", "three"), 10).hits) == 10
+
+
 @pytest.mark.parametrize(
     ("name", "query", "message"),
     [

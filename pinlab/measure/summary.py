@@ -36,10 +36,23 @@ def summary(report: Mapping[str, Any]) -> str:
     for name, pair in report["pairs"].items():
         for key, words in (("recall_at_10", "all"), ("strict_recall_at_10", "strict")):
             lines.append(f"| {name.replace('_', ' ')} | {words} | {_difference(pair[key])} |")
+    lines += _plateaus(report.get("training") or {})
     for name, seeds in (report.get("seeds") or {}).items():
         lines += ["", f"Seeds of `{name}`, Recall@10: {_list(seeds['recall_at_10'])}; "
                   f"strict: {_list(seeds['strict_recall_at_10'])}."]
     return "\n".join(lines)
+
+
+def _plateaus(training: Mapping[str, Any]) -> list[str]:
+    """A sentence per rival on the plateau rule: a win against an under-trained twin is worth nothing."""
+    lines = []
+    for name in ("full", "swapped"):
+        if name in training:
+            run = training[name]
+            met = "met" if run["flat"] else "**not met: the comparison with it is provisional**"
+            lines += ["", f"Plateau rule of `{name}`: {met} (best validation Recall@10 {run['best']['score']:.3f} at step "
+                      f"{run['best_step']} of {run['steps']}; {run['wall_clock_s'] / 60:.0f} minutes)."]
+    return lines
 
 
 def rewrite(readme: str, block: str) -> str:

@@ -154,7 +154,8 @@ def _costs(pair: dict, names: tuple[str, str], price: dict) -> dict:
         }
         for i, (name, side) in enumerate(zip(names, pair["sides"], strict=True))
     ]
-    return {"id": "cost", "title": text.TOTALS_COST, "tag": "measured", "lines": lines, "note": text.TOTALS_PRICE.format(usd=price["usd"])}
+    note = text.TOTALS_PRICE.format(usd=price["usd"])
+    return {"id": "cost", "title": text.TOTALS_COST, "tag": "measured", "lines": lines, "note": note}
 
 
 def _usd(ms: float, pair: dict, price: dict) -> float:
