@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from pinlab.records import Answer, PinLabError, Query
 
@@ -132,10 +133,14 @@ def _interval(value: dict) -> str:
 def main() -> None:
     """Run a verb; bad input is one line on standard error and exit 2."""
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
     except PinLabError as error:
         print(f"pinlab: {error}", file=sys.stderr)
-        sys.exit(2)
+    except TyperException as error:  # a wrong option or a missing one
+        message = error.format_message()
+        if message:  # without a verb the help was printed, and there is none
+            print(f"pinlab: {message} See `python -m pinlab --help`.", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

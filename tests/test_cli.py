@@ -121,6 +121,10 @@ BAD = {
     "no lab to embed": (["embed", "nowhere"], "nowhere: no such lab folder"),
     "no lab to map": (["map", "nowhere"], "nowhere: no such lab folder"),
     "no lab to evaluate": (["evaluate", "nowhere"], "nowhere: no such lab folder"),
+    "unknown verb": (["frobnicate", LAB], "No such command 'frobnicate'"),
+    "unknown option": (["recommend", LAB, "--varant", "full"], "No such option: --varant"),
+    "missing option": (["recommend", LAB], "Missing option '--variant'"),
+    "k in words": (["recommend", LAB, "--variant", "full", "-k", "ten"], "Invalid value for '-k'"),
     "unknown base": (["train", LAB, "--base", "huge"], "--base huge: only the preset `nano`"),
     "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
 }
@@ -156,6 +160,13 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     assert report["training"]["full"]["curve"][0]["strict"] is None
     assert json.loads((lab / "reports" / "evaluation.json").read_text())["training"] == report["training"]
     assert open_lab(lab).report() is not None
+
+
+def test_help_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(monkeypatch, "recommend", "--help") == 0
+    assert "--variant" in capsys.readouterr().out
+    assert run_here(monkeypatch) == 2
+    assert "evaluate" in capsys.readouterr().out
 
 
 def pictures(folder: Path, boards: int = 3, each: int = 7) -> Path:

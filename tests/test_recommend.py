@@ -299,7 +299,7 @@ def test_what_cannot_be_answered_is_said(lab: Lab, name: str, query: Query, k: i
 def test_a_board_without_train_pins_says_so(lab: Lab) -> None:
     query = lab.board_query("three")
     assert query.pins == ()
-    with pytest.raises(PinLabError, match="board 'three' has no pin left to ask with: all are held out"):
+    with pytest.raises(PinLabError, match="board 'three' has no pin to ask with: all are held out"):
         lab.answer("swapped", query, 10)
     assert len(lab.answer("swapped", lab.board_query("three", "three"), 10).hits) == 10
 
@@ -365,6 +365,24 @@ QUESTIONS: tuple[Callable[[Lab, str], Query], ...] = (
     lambda lab, board: lab.board_query(board),
     lambda lab, board: lab.board_query(board, images=(UPLOAD,)),
 )
+
+
+@pytest.mark.parametrize("name", ["full", "swapped"])
+def test_calls_on_one_model_wait_for_each_other(lab: Lab, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = lab.variant(name)
+    asked, held = variant._query, []
+
+    def watched(*arguments: object) -> tuple:
+        held.append(variant.lock.locked())
+        return asked(*arguments)
+
+    monkeypatch.setattr(variant, "_query", watched)
+    lab.answer(name, lab.board_query("even"), 1)
+    assert held == [True]
+    assert not variant.lock.locked()
+    with pytest.raises(PinLabError):
+        lab.answer(name, Query(), 1)
+    assert not variant.lock.locked()
 
 
 def test_one_model_is_loaded_once(lab: Lab) -> None:

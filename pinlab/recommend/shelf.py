@@ -27,7 +27,7 @@ class Shelf:
         """PinLabError for a query that cannot be answered, in words for whoever asked it."""
         if not query.pins and not query.images and not query.text.strip():
             if query.board in self.catalog.board:
-                raise PinLabError(f"board {query.board!r} has no pin left to ask with: all are held out; choose a larger one")
+                raise PinLabError(f"board {query.board!r} has no pin to ask with: all are held out; choose another")
             raise PinLabError("the query is empty: give a board, a picture or some words")
         if not 1 <= k <= MAX_HITS:
             raise PinLabError(f"k is {k}; ask for 1 to {MAX_HITS} recommendations")
