@@ -50,8 +50,8 @@ def _plateaus(training: Mapping[str, Any]) -> list[str]:
         if name in training:
             run = training[name]
             met = "met" if run["flat"] else "**not met: the comparison with it is provisional**"
-            lines += ["", f"Plateau rule of `{name}`: {met} (best validation Recall@10 {run['best']['score']:.3f} at step "
-                      f"{run['best_step']} of {run['steps']}; {run['wall_clock_s'] / 60:.0f} minutes)."]
+            best = f"best validation Recall@10 {run['best']['score']:.3f} at step {run['best_step']} of {run['steps']}"
+            lines += ["", f"Plateau rule of `{name}`: {met} ({best}; {run['wall_clock_s'] / 60:.0f} minutes)."]
     return lines
 
 

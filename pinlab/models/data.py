@@ -123,8 +123,7 @@ def draw_batch(
     mode = mode or str(rng.choice(MODES, p=MODE_WEIGHTS))
     drawn = int(rng.choice(QUERY_SIZES, p=QUERY_SIZE_WEIGHTS / QUERY_SIZE_WEIGHTS.sum()))
     wanted = 1 if mode == "upload" else drawn
-    n = 0 if mode == "title" else wanted
-    usable = [b for b in data.boards if (b.fold == fold).any() and (b.fold != fold).sum() >= max(1, n)]
+    usable, n = _drawable(data, fold, 0 if mode == "title" else wanted)
     weights = np.sqrt([len(b.train) for b in usable])
     picked = [usable[i] for i in rng.choice(len(usable), size, p=weights / weights.sum())]
     query = np.zeros((size, n), dtype=np.int64)
@@ -138,6 +137,13 @@ def draw_batch(
         known[i, board.train] = True
         known[i, target[i]] = False
     return SaveBatch(mode, fold, tuple(picked), query, target, known)
+
+
+def _drawable(data: TrainingSet, fold: int, n: int) -> tuple[list[BoardRows], int]:
+    """Boards with a save of the fold and at least n (and one) outside it; with a smaller n where there are none."""
+    outside = [int((b.fold != fold).sum()) if (b.fold == fold).any() else 0 for b in data.boards]
+    n = min(n, max(outside))
+    return [b for b, count in zip(data.boards, outside, strict=True) if count >= max(1, n)], n
 
 
 def _rows(pins: tuple[str, ...], row: dict[str, int]) -> np.ndarray:

@@ -42,19 +42,20 @@ class BaseTask:
         self.texts = [builder.text(text) for text in data.texts]
         named = np.array([bool(text) for text in data.texts]) & data.visible
         order = np.random.default_rng(7).permutation(np.flatnonzero(named))
-        self.watched, self.rows = order[:256], order[256:]
+        watched = min(256, len(order) // 5)
+        self.watched, self.rows = order[:watched], order[watched:]
 
     def loss(self, step: int) -> Tensor:
         """InfoNCE of pictures against their texts, both through the text stack."""
         rng = np.random.default_rng([self.seed, step])
         self.vision.generator.manual_seed(self.seed * 1_000_003 + step)
-        rows = rng.choice(self.rows, self.batch, replace=False)
+        rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
         with autocast():
             left, right = self._pictures(rows), self._words(rows)
             return symmetric_infonce(left, right, self.model["temperature"](), self._same_text(rows))
 
     def validate(self) -> dict[str, float]:
-        """How often a picture of 256 that were not trained on finds its own text first, and in ten."""
+        """How often a picture of up to 256 that were not trained on finds its own text first, and in ten."""
         with torch.inference_mode(), autocast():
             scores = self._pictures(self.watched) @ self._words(self.watched).T
         better = (scores > scores.diagonal()[:, None]).sum(1)
@@ -97,7 +98,7 @@ class BoardsTask:
         """Cross-entropy between softmax over boards and an even share for each board of the pin."""
         rng = np.random.default_rng([self.seed, step])
         self.vision.generator.manual_seed(self.seed * 1_000_003 + step)
-        rows = rng.choice(self.rows, self.batch, replace=False)
+        rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
         with autocast():
             vectors = encode_items(self.backbone, self.vision, self.builder, rows, rng.random() >= 0.6, None)
         boards = nn.functional.normalize(self.boards.weight, dim=-1)
