@@ -34,7 +34,7 @@ def compare(page: Page) -> None:
     page.locator("#right-side .pl-tile").nth(9).wait_for()
     page.locator("#run-count input").fill("20")
     page.get_by_role("button", name="Run 20 boards").click()
-    page.get_by_text("20 random boards, seed 1").wait_for()
+    page.get_by_text("20 random boards, seed 1", exact=True).wait_for()
 
 
 def map_page(page: Page) -> None:
