@@ -42,6 +42,7 @@ from pinlab.models.training import Outcome, Plan
 from pinlab.records import PinLabError
 
 FULL_SEEDS, SWAPPED_SEEDS = (0, 1), (0, 1, 2)
+MIN_NAMED = 10
 
 
 def build_from(source: Path, out: Path) -> Catalog:
@@ -84,6 +85,12 @@ class Workshop:
 
     def train_base(self) -> None:
         """Tokenizer and `base`; validation decides how it is asked (its prompt or the mean of its item vectors)."""
+        named = sum(bool(text) and bool(shown) for text, shown in zip(self.data.texts, self.data.visible, strict=True))
+        if named < MIN_NAMED:
+            raise PinLabError(
+                f"{named} of {self.data.size} pins have a title or description, and base learns from at least "
+                f"{MIN_NAMED}: add a metadata.csv with the columns file_name, title and boards, and build again"
+            )
         plan = recipe.BASE_PLAN
         backbone, tokenizer, outcome = recipe.train_base(
             self.lab.catalog, self.data, self.images, self.runs / "base", plan
@@ -232,7 +239,8 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
         chosen, lab.catalog, lab.split, lab=lab.path.name, seed_runs=seeds, price=price, progress=_say
     )
     # A curve holds NaN where no board has a strict validation save; JSON knows only null.
-    report = plain(report | {"provenance": lab.provenance(), "training": training_table(lab)})
+    command = f"python -m pinlab evaluate {lab.path}" + (f" --variants {','.join(names)}" if names else "")
+    report = plain(report | {"provenance": lab.provenance() | {"command": command}, "training": training_table(lab)})
     write_report(report, rows, lab.path / "reports")
     return report
 

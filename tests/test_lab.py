@@ -18,6 +18,7 @@ from pinlab import steps
 from pinlab.catalog.split import write_split
 from pinlab.embed.project import write_map
 from pinlab.lab import FLOORS_WITHOUT_MODELS, VARIANTS, Lab, open_lab, weights_hash
+from pinlab.models.data import training_set
 from pinlab.records import PinLabError, Query
 
 
@@ -252,3 +253,32 @@ def test_training_again_leaves_finished_models_alone(folder: Path, capsys: pytes
     toy.train(folder)
     assert {p: p.stat().st_mtime_ns for p in (folder / "models").rglob("*")} == before
     assert capsys.readouterr().err.count("trained already on this data") == 6
+
+
+# The lab that is shipped.
+
+BUNDLED = Path(__file__).parents[1] / "assets" / "illustrations"
+
+
+def test_the_bundled_lab_is_whole_and_of_one_make() -> None:
+    """Every model was trained on this catalog and split, and every stored vector is fresh."""
+    opened = open_lab(BUNDLED, "cpu")
+    assert [info.name for info in opened.variants()] == [info.name for info in VARIANTS]
+    data = training_set(opened.catalog, opened.split)
+    for name in opened.trained():
+        record = json.loads((BUNDLED / "models" / name / "training.json").read_text())
+        assert record["data_hash"] == data.data_hash, name
+        if name != "pin-encoder":
+            assert opened.items(name).shape == (len(opened.catalog), 128), name
+    assert opened.embeddings.shape[0] == len(opened.catalog)
+    for space in ("pins", "full"):
+        assert np.isfinite(opened.map(space)).all()
+    assert max(path.stat().st_size for path in BUNDLED.rglob("*") if "runs" not in path.parts) < 9_000_000
+
+
+def test_the_bundled_lab_answers() -> None:
+    opened = open_lab(BUNDLED, "cpu")
+    query = opened.board_query(opened.split.scored[0])
+    for name in ("full", "swapped", "base", "nearest", "cosave"):  # `cached` first computes its store for all pins
+        assert len(opened.answer(name, query, 10).hits) == 10
+    assert not hasattr(opened.variant("swapped").backbone.qwen, "visual")

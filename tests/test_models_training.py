@@ -16,11 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pinlab.catalog.split import write_split
+from pinlab.lab import open_lab
 from pinlab.models import recipe
 from pinlab.models.data import FOLDS, MODES, draw_batch
 from pinlab.models.tasks import BaseTask, SavesTask, validation_recall
 from pinlab.models.training import Outcome, Plan, Task, is_flat, train
 from pinlab.records import PinLabError
+from pinlab.steps import build_from
 
 
 def quiet(line: str) -> None:
@@ -310,3 +312,39 @@ def test_small_boards_can_be_drawn_from() -> None:
     small = dataclasses.replace(data, boards=tuple(b for b in data.boards if len(b.train) <= 7))
     for number in range(50):
         draw_batch(small, 4, np.random.default_rng(number), number % FOLDS)
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="a lab of few saves can have none in one of the five folds")
+def test_a_fold_without_saves_is_passed_over() -> None:
+    data = toy.data()
+    board = dataclasses.replace(data.boards[0], train=np.array([1, 2, 3]), fold=np.array([0, 0, 1]))
+    for fold in range(FOLDS):
+        draw_batch(dataclasses.replace(data, boards=(board,)), 4, np.random.default_rng(0), fold)
+
+
+def small_folder(folder: Path, titled: bool) -> Path:
+    """Three boards of seven pictures; with titles, or a subfolder each and no words at all."""
+    rows = ["file_name,title,boards"]
+    for number in range(21):
+        name = f"Board {number // 7}"
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{number}.png").write_bytes(toy.png(toy.drawing(number)))
+        rows.append(f"{name}/{number}.png,a drawing of {number},{name}")
+    if titled:
+        (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="the same: a fold without saves, met by the pin encoder")
+def test_a_small_folder_of_pictures_becomes_a_lab_that_answers(tmp_path: Path) -> None:
+    build_from(small_folder(tmp_path / "mine", titled=True), tmp_path / "lab")
+    toy.train(tmp_path / "lab", full_seeds=(0,), swapped_seeds=(0,))
+    lab = open_lab(tmp_path / "lab", "cpu")
+    for info in lab.variants():
+        assert lab.answer(info.name, lab.board_query(lab.split.scored[0]), 5).hits
+
+
+def test_pictures_without_any_words_cannot_train_base_and_it_says_so(tmp_path: Path) -> None:
+    build_from(small_folder(tmp_path / "mine", titled=False), tmp_path / "lab")
+    with pytest.raises(PinLabError, match="0 of 21 pins have a title or description, and base learns from at least 10"):
+        toy.train(tmp_path / "lab")

@@ -35,7 +35,7 @@ from pinlab.models.backbone import Backbone
 from pinlab.models.data import TrainingSet, training_set
 from pinlab.models.images import catalog_images
 from pinlab.models.prompt import PromptBuilder
-from pinlab.models.tasks import BaseTask, SavesTask
+from pinlab.models.tasks import SavesTask
 from pinlab.models.training import Outcome, Plan, Task
 from pinlab.records import Board, Pin
 from pinlab.steps import Workshop, embed_lab
@@ -140,15 +140,6 @@ def backbone(seed: int = 0, deepstack: Sequence[int] = (0, 2)) -> Backbone:
     return Backbone.fresh(tiny_config(tokenizer(), deepstack), seed).eval().requires_grad_(False)
 
 
-class ToyBaseTask(BaseTask):
-    """`BaseTask` watches 256 pictures and trains on the rest, so 40 would leave none: here a quarter is watched."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        named = np.concatenate([self.watched, self.rows])
-        self.watched, self.rows = named[: len(named) // 4], named[len(named) // 4 :]
-
-
 def plan(steps: int) -> Plan:
     """A few steps at a rate that moves the weights."""
     return Plan(steps=steps, batch=6, learning_rate=2e-3, validate_every=2)
@@ -161,7 +152,6 @@ def tiny_recipe() -> ExitStack:
     tuned = functools.partial(recipe.train_tuned, plan=plan(4))
     changes = {
         "nano_config": tiny_config,
-        "BaseTask": ToyBaseTask,
         "BASE_PLAN": plan(4),
         "ENCODER_PLAN": plan(6),
         "FULL_PLAN": plan(4),
