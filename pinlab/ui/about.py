@@ -61,10 +61,28 @@ def _report_blocks(report: Mapping[str, Any]) -> list[dict]:
         _heading(text.ABOUT_VERDICTS),
         _paragraph(text.ABOUT_VERDICT_NOTE),
         _table(text.ABOUT_VERDICTS, text.ABOUT_VERDICT_COLUMNS, pairs),
+        *plateaus(report),
         _paragraph(text.ABOUT_COMMAND_INTRO),
         _code(str(command)),
         _heading(text.ABOUT_REPORT_PROVENANCE),
         {"kind": "facts", "rows": facts({k: v for k, v in provenance.items() if k != "command"})},
+    ]
+
+
+def plateaus(report: Mapping[str, Any]) -> list[dict]:
+    """A paragraph per rival: did it train until its validation was flat? If not, verdicts about it are provisional."""
+    runs = report.get("training") or {}
+    return [
+        _paragraph(
+            (text.ABOUT_FLAT if runs[name].get("flat") else text.ABOUT_NOT_FLAT).format(
+                name=name,
+                score=_shown((runs[name].get("best") or {}).get("score"), "{:.3f}".format),
+                step=_cell(runs[name].get("best_step")),
+                steps=_cell(runs[name].get("steps")),
+            )
+        )
+        for name in ("full", "swapped")
+        if name in runs
     ]
 
 

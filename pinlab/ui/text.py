@@ -192,6 +192,13 @@ ABOUT_COST_NOTE = (
 )
 ABOUT_VERDICTS = "Verdicts"
 ABOUT_VERDICT_COLUMNS = ("Pair", "Recall@10", "Strict", "Win / tie / loss")
+ABOUT_FLAT = (
+    "Plateau rule met by {name}: best validation Recall@10 {score} at step {step} of {steps}, flat over the last fifth."
+)
+ABOUT_NOT_FLAT = (
+    "Plateau rule NOT met by {name}: best validation Recall@10 {score} at step {step} of {steps}, still rising. "
+    "More training may lift it, so every verdict about it is provisional."
+)
 ABOUT_VERDICT_NOTE = "Differences are over the same boards. The words follow from the interval, whichever way it falls."
 ABOUT_CLAIMS = "Three claims, three baselines"
 ABOUT_CLAIMS_INTRO = (
