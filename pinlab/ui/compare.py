@@ -236,7 +236,9 @@ def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
     ask_both = partial(recommend, deck)
     question = [page.board, page.words, page.left, page.right, page.price, page.visit]
     answered = [page.problem, page.asked, *page.sides, *page.costs, page.totals, page.visit]
-    gr.on([page.go.click, page.words.submit], ask_both, question, answered, show_progress="hidden", **ANSWERS)
+    # A click while an answer is on its way is kept, not dropped.
+    keep = {"show_progress": "hidden", "trigger_mode": "always_last", **ANSWERS}
+    gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
     demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
     page.board.change(
         partial(show_board, deck), [page.board, page.left, page.right], [page.strip, *page.sides], **QUICK
@@ -261,7 +263,8 @@ def _run_panel(lab: Lab, page: Page) -> None:
     pair, shown = [page.left, page.right], [view, page.totals, page.visit, start, stop]
     asked = [*pair, count, seed, page.price, page.visit]
     running = start.click(partial(runs.run_boards, lab), asked, shown, show_progress="hidden", **RUNS)
-    stop.click(runs.stop_run, [*pair, page.price, page.visit], shown, cancels=[running], **QUICK)
+    # First cancel, then show: a view of the run that was under way would otherwise come after "stopped".
+    stop.click(None, cancels=[running]).then(runs.stop_run, [*pair, page.price, page.visit], shown, **QUICK)
     count.change(runs.button_label, count, start, **QUICK)
 
 
