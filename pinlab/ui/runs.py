@@ -29,10 +29,37 @@ class RunView(NamedTuple):
     """What a run shows, in the order of the components it goes to."""
 
     run: dict
-    totals: dict
-    visit: dict
+    draws: dict
     start: dict
     stop: dict
+
+
+class Stops:
+    """Which of the runs that work now were told to stop, by visitor.
+
+    A run looks here before every board and ends itself. Gradio's own way (`cancels`) races with the run's last
+    message: the page could show a stopped run as working for ever.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[str, bool] = {}
+
+    def start(self, visitor: str) -> None:
+        """A run begins."""
+        self._told[visitor] = False
+
+    def tell(self, visitor: str) -> None:
+        """The visitor pressed Stop; without a run this does nothing."""
+        if visitor in self._told:
+            self._told[visitor] = True
+
+    def told(self, visitor: str) -> bool:
+        """Whether the visitor's run has to end."""
+        return self._told.get(visitor, True)
+
+    def end(self, visitor: str) -> None:
+        """A run is over, whichever way."""
+        self._told.pop(visitor, None)
 
 
 def draw_boards(lab: Lab, count: int, seed: int) -> list[str]:
@@ -43,31 +70,36 @@ def draw_boards(lab: Lab, count: int, seed: int) -> list[str]:
 
 
 def run_boards(
-    lab: Lab, left: str, right: str, count: float, seed: float, price: dict, visit: dict
+    lab: Lab, stops: Stops, visitor: str, left: str, right: str, count: float, seed: float, draws: dict
 ) -> Iterator[RunView]:
     """Ask both models about random boards, one after the other; a generator of views.
 
     Args:
+        stops: where `visitor`, the session's hash, may tell the run to stop.
         count: how many boards, 1 to 200. seed: of the draw.
-        visit: this visitor's state; every board counts into its totals.
+        draws: this visitor's state of runs; every board counts into its totals.
     """
     try:
         total = whole_number(count, 1, MAX_BOARDS, text.RUN_BAD_COUNT)
         seed = whole_number(seed, 0, MAX_SEED, text.RUN_BAD_SEED)
         boards = _drawable(lab, left, right, total, seed)
     except PinLabError as error:
-        yield _view(idle_run() | {"message": str(error), "state": "problem"}, visit, (left, right), price, False)
+        yield _view(idle_run() | {"message": str(error), "state": "problem"}, draws, working=False)
         return
     run = {"left": left, "right": right, "seed": seed, "total": len(boards), "pairs": [], "failed": 0}
-    shown = 0.0
-    for board in boards:
-        if time.monotonic() - shown > REFRESH_S:
-            shown = time.monotonic()
-            visit = visit | {"run": run}
-            yield _view(working_run(run, lab.catalog.board[board].title), visit, (left, right), price, True)
-        run, visit = _one_board(lab, run, visit, board)
-    visit = visit | {"run": run}
-    yield _view(finished_run(run), visit, (left, right), price, False)
+    stops.start(visitor)
+    try:
+        shown = 0.0
+        for board in boards:
+            if time.monotonic() - shown > REFRESH_S:
+                shown = time.monotonic()
+                yield _view(working_run(run, lab.catalog.board[board].title), draws, working=True)
+            if stops.told(visitor):
+                break
+            run, draws = _one_board(lab, run, draws, board)
+        yield _view(finished_run(run), draws, working=False)
+    finally:
+        stops.end(visitor)
 
 
 def _drawable(lab: Lab, left: str, right: str, total: int, seed: int) -> list[str]:
@@ -79,27 +111,25 @@ def _drawable(lab: Lab, left: str, right: str, total: int, seed: int) -> list[st
     return boards
 
 
-def _one_board(lab: Lab, run: dict, visit: dict, board: str) -> tuple[dict, dict]:
+def _one_board(lab: Lab, run: dict, draws: dict, board: str) -> tuple[dict, dict]:
     names = (run["left"], run["right"])
     query = lab.board_query(board)
     answers = tuple(ask(lab, name, query, state.K)[0] for name in names)
-    visit = state.add_answers(lab, visit, names, query, answers, state.DRAWN)
+    draws = state.add_answers(lab, draws, names, query, answers)
     pair = [state.board_recall(lab, answer, query) for answer in answers if answer is not None]
     if len(pair) < 2:
-        return run | {"failed": run["failed"] + 1}, visit
-    return run | {"pairs": [*run["pairs"], pair]}, visit
+        return run | {"failed": run["failed"] + 1}, draws
+    return run | {"pairs": [*run["pairs"], pair]}, draws
 
 
-def stop_run(left: str, right: str, price: dict, visit: dict) -> RunView:
-    """The visitor pressed Stop: show what the boards so far gave."""
-    run = visit["run"]
-    shown = finished_run(run) if run else idle_run()
-    return _view(shown, visit, (left, right), price, False)
+def stop_run(stops: Stops, visitor: str) -> dict:
+    """The visitor pressed Stop: the run ends before its next board, and shows itself what it has."""
+    stops.tell(visitor)
+    return gr.update(interactive=False)
 
 
-def _view(run: dict, visit: dict, names: tuple[str, str], price: dict, working: bool) -> RunView:
-    totals = state.totals_view(visit, names, price)
-    return RunView(run, totals, visit, gr.update(interactive=not working), gr.update(interactive=working))
+def _view(run: dict, draws: dict, working: bool) -> RunView:
+    return RunView(run, draws, gr.update(interactive=not working), gr.update(interactive=working))
 
 
 def button_label(count: float | None) -> dict:

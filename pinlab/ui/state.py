@@ -1,8 +1,11 @@
-"""What one visitor has asked so far: a small plain dictionary in `gr.State`, and the counters drawn from it.
+"""What one visitor has asked so far: small plain dictionaries in `gr.State`, and the counters drawn from them.
 
-Nothing here is shared: every function takes a visit and returns a new one. Sums are kept per pair of models, so that
-what is compared was always asked of both. Recall@10 is kept per board and only for boards asked without words or
-uploads, as in the evaluation; asking the same board again changes nothing.
+A visitor has two: the visit, which Recommend writes, and the draws, which runs over random boards write. So each has
+one writer, and a question asked while a run works is not lost. Nothing is shared between visitors: every function
+takes a dictionary and returns a new one.
+
+Sums are kept per pair of models, so that what is compared was always asked of both. Recall@10 is kept per board and
+only for boards asked without words or uploads, as in the evaluation; asking the same board again changes nothing.
 """
 
 from __future__ import annotations
@@ -19,13 +22,17 @@ if TYPE_CHECKING:
     from pinlab.lab import Lab
 
 K = 10
-CHOSEN, DRAWN = "chosen", "drawn"
 SUMS = ("ms", "gflops", "tokens", "images", "vision_ms", "vision_gflops")
 
 
 def new_visit() -> dict:
     """A visitor who asked nothing yet."""
-    return {"pairs": {}, "last": None, "run": None}
+    return {"pairs": {}, "last": None}
+
+
+def new_draws() -> dict:
+    """A visitor who ran nothing yet."""
+    return {"pairs": {}}
 
 
 def pair_key(left: str, right: str) -> str:
@@ -40,11 +47,15 @@ def board_recall(lab: Lab, answer: Answer, query: Query) -> float | None:
     return recall_at_k([hit.pin for hit in answer.hits], lab.split.test[query.board], K)
 
 
-def add_answers(lab: Lab, visit: dict, names: tuple[str, str], query: Query, answers: tuple, origin: str) -> dict:
-    """The visit after one question to both models. An answer is None where that side failed."""
+def new_pair() -> dict:
+    """The sums of two models that were asked nothing yet."""
+    return {"requests": 0, "failed": 0, "sides": [dict.fromkeys(SUMS, 0.0)] * 2, "boards": {}}
+
+
+def add_answers(lab: Lab, kept: dict, names: tuple[str, str], query: Query, answers: tuple) -> dict:
+    """A visit or draws after one question to both models. An answer is None where that side failed."""
     key = pair_key(*names)
-    fresh = {"requests": 0, "failed": 0, "sides": [dict.fromkeys(SUMS, 0.0)] * 2, "boards": {}}
-    pair = visit["pairs"].get(key, fresh)
+    pair = kept["pairs"].get(key, new_pair())
     if None in answers:
         pair = pair | {"failed": pair["failed"] + 1}
     else:
@@ -52,11 +63,20 @@ def add_answers(lab: Lab, visit: dict, names: tuple[str, str], query: Query, ans
         pair = pair | {"requests": pair["requests"] + 1, "sides": sides}
         recalls = [board_recall(lab, answer, query) for answer in answers]
         if None not in recalls:
-            boards = pair["boards"]
-            # A board that the visitor chose stays chosen when a random draw meets it again.
-            kept = CHOSEN if boards.get(query.board, {}).get("origin") == CHOSEN else origin
-            pair = pair | {"boards": boards | {query.board: {"recalls": recalls, "origin": kept}}}
-    return visit | {"pairs": visit["pairs"] | {key: pair}}
+            pair = pair | {"boards": pair["boards"] | {query.board: recalls}}
+    return kept | {"pairs": kept["pairs"] | {key: pair}}
+
+
+def merged(visit: dict, draws: dict, names: tuple[str, str]) -> dict:
+    """The sums of a pair of models over both, and how many of its boards the visitor chose.
+
+    A board that the visitor chose stays chosen when a random draw meets it again.
+    """
+    key = pair_key(*names)
+    own, drawn = visit["pairs"].get(key, new_pair()), draws["pairs"].get(key, new_pair())
+    sides = [{k: a[k] + b[k] for k in SUMS} for a, b in zip(own["sides"], drawn["sides"], strict=True)]
+    counts = {k: own[k] + drawn[k] for k in ("requests", "failed")}
+    return counts | {"sides": sides, "boards": drawn["boards"] | own["boards"], "chosen": len(own["boards"])}
 
 
 def remember(visit: dict, names: tuple[str, str], query: Query, answers: tuple) -> dict:
@@ -93,12 +113,13 @@ def _add(side: dict, cost: Cost) -> dict:
 # ---------------------------------------------------------------- the counters on screen
 
 
-def totals_view(visit: dict, names: tuple[str, str], price: dict) -> dict:
+def totals_view(left: str, right: str, price: dict, visit: dict, draws: dict) -> dict:
     """The counters of the visit for one pair of models."""
-    pair = visit["pairs"].get(pair_key(*names))
+    names = (left, right)
+    pair = merged(visit, draws, names)
     view = {"label": text.TOTALS_LABEL, "blocks": [], "message": text.TOTALS_EMPTY}
-    if not pair or not pair["requests"]:
-        failed = pair["failed"] if pair else 0
+    if not pair["requests"]:
+        failed = pair["failed"]
         return view | {"message": text.TOTALS_FAILED.format(count=failed) if failed else text.TOTALS_EMPTY}
     blocks = [_requests(pair), _recalls(pair, names), _costs(pair, names, price), _saved(pair, names, price)]
     return view | {"blocks": blocks, "message": ""}
@@ -117,7 +138,7 @@ def _requests(pair: dict) -> dict:
 
 def _recalls(pair: dict, names: tuple[str, str]) -> dict:
     boards = pair["boards"].values()
-    means = [sum(b["recalls"][i] for b in boards) / len(boards) if boards else None for i in (0, 1)]
+    means = [sum(recalls[i] for recalls in boards) / len(boards) if boards else None for i in (0, 1)]
     lines = [
         {"label": name, "value": f"{mean:.3f}" if mean is not None else text.UNKNOWN, "share": mean or 0.0, "side": i}
         for i, (name, mean) in enumerate(zip(names, means, strict=True))
@@ -127,13 +148,12 @@ def _recalls(pair: dict, names: tuple[str, str]) -> dict:
         "title": text.TOTALS_RECALL,
         "tag": "",
         "lines": lines,
-        "note": boards_words([b["origin"] for b in boards]),
+        "note": boards_words(len(boards), pair["chosen"]),
     }
 
 
-def boards_words(origins: list[str]) -> str:
+def boards_words(n: int, chosen: int) -> str:
     """How many boards a figure rests on, and who chose them: no figure of a visit is an estimate."""
-    n, chosen = len(origins), origins.count(CHOSEN)
     if not n:
         return text.BOARDS_NONE
     mixed = text.BOARDS_BOTH if chosen else text.BOARDS_DRAWN
