@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -35,6 +36,11 @@ def deck(lab: FakeLab) -> Deck:
 def ask(deck: Deck, board: str = "halloween", words: dict | None = None, pair: tuple = PAIR, visit: dict | None = None):
     """The last view of one question."""
     return list(compare.recommend(deck, board, words, *pair, PRICE, visit or state.new_visit()))[-1]
+
+
+def counters(visit: dict | None = None, draws: dict | None = None, pair: tuple = PAIR) -> dict:
+    """The counters drawn from a visitor's two states."""
+    return state.totals_view(*pair, PRICE, visit or state.new_visit(), draws or state.new_draws())
 
 
 def save(path: Path, image: Image.Image, **options) -> str:
@@ -90,7 +96,7 @@ def test_words_alone_are_not_scored(deck: Deck) -> None:
     assert view.asked["words"] == "“a sailing boat”"
     assert view.left["found"]["words"] == text.FOUND_NO_BOARD
     assert not any(card["held"] for card in view.left["hits"])
-    assert text.BOARDS_NONE in json.dumps(view.totals, ensure_ascii=False)
+    assert text.BOARDS_NONE in json.dumps(counters(view.visit), ensure_ascii=False)
 
 
 def test_too_many_words(deck: Deck) -> None:
@@ -106,7 +112,7 @@ def test_one_side_failing_leaves_the_other(deck: Deck, lab: FakeLab) -> None:
     assert len(view.right["hits"]) == 10
     assert view.left_cost["rows"] == []
     assert view.right_cost["rows"]
-    assert view.totals["message"] == text.TOTALS_FAILED.format(count=1)
+    assert counters(view.visit)["message"] == text.TOTALS_FAILED.format(count=1)
 
 
 def test_a_crash_tells_nothing_of_the_server(deck: Deck, lab: FakeLab) -> None:
@@ -230,11 +236,11 @@ def test_first_board_is_halloween(lab: FakeLab) -> None:
 
 def test_price_changes_every_dollar(deck: Deck, lab: FakeLab) -> None:
     view = ask(deck)
-    usd, *priced, price = compare.choose_price(lab, 1, *PAIR, view.visit)
+    usd, *priced, price = compare.choose_price(lab, 1, view.visit)
     assert usd == price["usd"] == 0.4
     assert "Hugging Face" in priced[0]["price"]
     seen = json.dumps([row for row in priced[0]["rows"] if row["tag"] == "modelled"])
-    own = compare.enter_price(lab, -1, 7.5, *PAIR, view.visit)
+    own = compare.enter_price(lab, -1, 7.5, view.visit)
     assert "a price you entered" in own[0]["price"]
     assert json.dumps([row for row in own[0]["rows"] if row["tag"] == "modelled"]) != seen
     assert cards.price_view(0, float("nan"))["usd"] == cards.price_view(0, None)["usd"]
@@ -242,7 +248,7 @@ def test_price_changes_every_dollar(deck: Deck, lab: FakeLab) -> None:
 
 
 def test_price_before_any_question(lab: FakeLab) -> None:
-    assert compare.choose_price(lab, 0, *PAIR, state.new_visit())[1]["rows"] == []
+    assert compare.choose_price(lab, 0, state.new_visit())[1]["rows"] == []
 
 
 @pytest.mark.parametrize(
@@ -277,8 +283,9 @@ def test_totals_add_up(deck: Deck, lab: FakeLab) -> None:
     view = ask(deck)
     view = ask(deck, board="folder/sea", visit=view.visit)
     again = ask(deck, board="folder/sea", visit=view.visit)
-    assert block(again.totals, "requests")["big"] == "3"
-    recall = block(again.totals, "recall")
+    totals = counters(again.visit)
+    assert block(totals, "requests")["big"] == "3"
+    recall = block(totals, "recall")
     assert recall["note"] == "2 boards, chosen by you: not an estimate", "the same board counts once"
     truth = [
         recall_at_k([h.pin for h in lab.answer("full", lab.board_query(b)).hits], lab.split.test[b], 10)
@@ -290,17 +297,19 @@ def test_totals_add_up(deck: Deck, lab: FakeLab) -> None:
 
 
 def test_saved_against_full_and_cached(deck: Deck) -> None:
-    saved = block(ask(deck).totals, "saved")
+    saved = block(counters(ask(deck).visit), "saved")
     full, cached = saved["lines"]
     assert (full["tag"], cached["tag"]) == ("measured", "modelled")
     assert full["value"] == "−91.2 % time"  # 5.5 of 62.5 ms
     assert cached["value"] == "−71.8 % time"  # 5.5 of 19.5 ms
-    mirrored = block(ask(deck, pair=("swapped", "full")).totals, "saved")
+    other = ("swapped", "full")
+    mirrored = block(counters(ask(deck, pair=other).visit, pair=other), "saved")
     assert [line["value"] for line in mirrored["lines"]] == [full["value"], cached["value"]]
 
 
 def test_saved_only_for_the_swap(deck: Deck) -> None:
-    saved = block(ask(deck, pair=("full", "nearest")).totals, "saved")
+    pair = ("full", "nearest")
+    saved = block(counters(ask(deck, pair=pair).visit, pair=pair), "saved")
     assert saved["lines"] == []
     assert saved["note"] == text.SAVED_ONLY
 
@@ -313,15 +322,14 @@ def test_a_dearer_swap_is_said_so() -> None:
 def test_words_and_uploads_do_not_count_as_recall(deck: Deck) -> None:
     view = ask(deck, words={"text": "witch", "files": []})
     assert view.left["found"]["share"] is not None, "found pins are still counted for this answer"
-    assert block(view.totals, "recall")["note"] == text.BOARDS_NONE
+    assert block(counters(view.visit), "recall")["note"] == text.BOARDS_NONE
 
 
 def test_pairs_have_their_own_totals(deck: Deck) -> None:
     visit = ask(deck).visit
-    totals, left, _ = compare.show_totals("halloween", "full", "nearest", PRICE, visit)
-    assert totals["message"] == text.TOTALS_EMPTY
-    assert left["now"] == "halloween|full|nearest"
-    assert block(compare.show_totals("halloween", *PAIR, PRICE, visit)[0], "requests")["big"] == "1"
+    assert counters(visit, pair=("full", "nearest"))["message"] == text.TOTALS_EMPTY
+    assert block(counters(visit), "requests")["big"] == "1"
+    assert compare.choose_models("halloween", "full", "nearest")[0]["now"] == "halloween|full|nearest"
 
 
 def test_visitors_are_apart(deck: Deck) -> None:
@@ -336,21 +344,24 @@ def test_visitors_are_apart(deck: Deck) -> None:
 # ---------------------------------------------------------------- runs
 
 
-def run(lab: FakeLab, count: float = 3, seed: float = 1, visit: dict | None = None, pair: tuple = PAIR) -> list:
-    return list(runs.run_boards(lab, *pair, count, seed, PRICE, visit or state.new_visit()))
+def run(
+    lab: FakeLab, count: float = 3, seed: float = 1, pair: tuple = PAIR, stops: runs.Stops | None = None
+) -> Iterator[runs.RunView]:
+    return runs.run_boards(lab, stops or runs.Stops(), "me", *pair, count, seed, state.new_draws())
 
 
 def test_run_counts_and_differences(lab: FakeLab) -> None:
-    final = run(lab, 4)[-1]
+    *_, final = run(lab, 4)
     assert final.run["state"] == "done"
     assert final.run["message"] == "4 random boards, seed 1"
-    pairs = final.visit["run"]["pairs"]
-    differences = [b - a for a, b in pairs]
+    recalls = list(final.draws["pairs"]["full|swapped"]["boards"].values())
+    differences = [b - a for a, b in recalls]
     assert f"{np.mean(differences):+.3f}" in final.run["difference"]
     win, loss = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
     assert final.run["counts"] == f"swapped better on {win}, equal on {4 - win - loss}, worse on {loss}"
-    assert block(final.totals, "requests")["big"] == "4"
-    assert block(final.totals, "recall")["note"] == "4 boards, drawn at random"
+    totals = counters(draws=final.draws)
+    assert block(totals, "requests")["big"] == "4"
+    assert block(totals, "recall")["note"] == "4 boards, drawn at random"
 
 
 def test_run_is_repeatable_and_seeded(lab: FakeLab) -> None:
@@ -362,35 +373,49 @@ def test_run_is_repeatable_and_seeded(lab: FakeLab) -> None:
 
 def test_counters_move(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "REFRESH_S", -1.0)
-    views = run(lab, 4)
+    views = list(run(lab, 4))
     assert [v.run["share"] for v in views] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    requests = [int(block(v.totals, "requests")["big"]) if v.totals["blocks"] else 0 for v in views]
-    assert requests == [0, 1, 2, 3, 4]
+    shown = [counters(draws=v.draws)["blocks"] for v in views]
+    assert [int(blocks[0]["big"]) if blocks else 0 for blocks in shown] == [0, 1, 2, 3, 4]
     assert [v.stop["interactive"] for v in views] == [True] * 4 + [False]
     assert [v.start["interactive"] for v in views] == [False] * 4 + [True]
 
 
-def test_stop_keeps_what_was_done(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_ends_the_run_of_one_visitor(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "REFRESH_S", -1.0)
-    views = runs.run_boards(lab, *PAIR, 4, 1, PRICE, state.new_visit())
+    stops = runs.Stops()
+    mine = run(lab, 4, stops=stops)
+    theirs = runs.run_boards(lab, stops, "them", *PAIR, 4, 1, state.new_draws())
     for _ in range(3):
-        view = next(views)
-    views.close()
-    stopped = runs.stop_run(*PAIR, PRICE, view.visit)
+        next(mine)
+        next(theirs)
+    assert runs.stop_run(stops, "me")["interactive"] is False
+    *_, stopped = mine
     assert stopped.run["state"] == "stopped"
     assert stopped.run["message"] == "Stopped after 2 of 4 random boards, seed 1"
     assert stopped.start["interactive"] is True
-    assert runs.stop_run(*PAIR, PRICE, state.new_visit()).run["state"] == "idle"
+    *_, whole = theirs
+    assert whole.run["state"] == "done"
+    assert not stops._told, "nothing is kept of a run that is over"
+
+
+def test_stop_without_a_run_and_a_run_left_alone(lab: FakeLab) -> None:
+    stops = runs.Stops()
+    runs.stop_run(stops, "nobody")
+    assert not stops._told
+    left_alone = run(lab, 4, stops=stops)
+    next(left_alone)
+    left_alone.close()  # what Gradio does when the visitor closes the page
+    assert not stops._told
 
 
 def test_chosen_boards_stay_chosen(deck: Deck, lab: FakeLab) -> None:
     visit = ask(deck).visit
-    final = run(lab, 200, visit=visit)[-1]
+    *_, final = run(lab, 200)
     n = len(lab.split.scored)
-    assert (
-        block(final.totals, "recall")["note"]
-        == f"{n} boards, 1 chosen by you and {n - 1} drawn at random: not an estimate"
-    )
+    note = f"{n} boards, 1 chosen by you and {n - 1} drawn at random: not an estimate"
+    assert block(counters(visit, final.draws), "recall")["note"] == note
+    assert block(counters(visit, final.draws), "requests")["big"] == str(n + 1)
 
 
 @pytest.mark.parametrize(
@@ -412,12 +437,12 @@ def test_run_refuses_odd_numbers(lab: FakeLab, count: float, seed: float, words:
 
 
 def test_run_needs_two_models(lab: FakeLab) -> None:
-    assert run(lab, pair=("full", "full"))[0].run["message"] == text.RUN_SAME
+    assert next(run(lab, pair=("full", "full"))).run["message"] == text.RUN_SAME
 
 
 def test_run_leaves_failed_boards_out(lab: FakeLab) -> None:
     lab.failing = {"full": RuntimeError("out of memory")}
-    final = run(lab, 3)[-1]
+    *_, final = run(lab, 3)
     assert final.run["failed"] == text.RUN_FAILED.format(count=3)
     assert final.run["lines"] == []
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,6 +56,11 @@ class TrainingSet:
     def size(self) -> int:
         """Number of pins in the catalog."""
         return len(self.texts)
+
+    @cached_property
+    def folds(self) -> tuple[int, ...]:
+        """Folds that can be asked for: some board has a save inside and one outside. All of FOLDS but in small labs."""
+        return tuple(f for f in range(FOLDS) if any(0 < (b.fold == f).sum() < len(b.fold) for b in self.boards))
 
     def saves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Train saves as (board number, pin row, fold), each int64 (S,)."""

@@ -146,7 +146,8 @@ class PinEncoderTask:
         """Pin-pin loss at three widths plus a quarter of the image-text loss."""
         rng = np.random.default_rng([self.seed, step])
         torch.manual_seed(self.seed * 1_000_003 + step)  # dropout
-        drawn = draw_batch(self.data, self.batch, rng, int(rng.integers(FOLDS)), "pins")
+        fold = self.data.folds[int(rng.integers(len(self.data.folds)))]
+        drawn = draw_batch(self.data, self.batch, rng, fold, "pins")
         with autocast():
             table = self._embed_with_dropout(drawn.fold)
             query = table[torch.from_numpy(drawn.query)].mean(1)  # (B, E)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pinlab.models.backbone import Backbone
-from pinlab.models.data import FOLDS, BoardRows, SaveBatch, TrainingSet, draw_batch
+from pinlab.models.data import BoardRows, SaveBatch, TrainingSet, draw_batch
 from pinlab.models.inputs import LiveVision, MetadataTokens, PinInput
 from pinlab.models.losses import Temperature, bank_infonce, batch_infonce, symmetric_infonce
 from pinlab.models.prompt import PromptBuilder
@@ -156,7 +156,7 @@ class SavesTask:
         rng = np.random.default_rng([self.seed, step])
         if isinstance(self.pins, LiveVision):
             self.pins.generator.manual_seed(self.seed * 1_000_003 + step)
-        fold = (step // self.refresh_every) % FOLDS
+        fold = self.data.folds[(step // self.refresh_every) % len(self.data.folds)]
         if self.bank is None or step % self.refresh_every == 0:
             self.model.eval()
             self.bank = self.item_vectors(fold).clone()

@@ -26,6 +26,7 @@ QUICK: dict[str, Any] = {
     "api_visibility": "private",
     "show_progress": "hidden",
 }
+LAST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
 
 
 class View(NamedTuple):
@@ -37,7 +38,6 @@ class View(NamedTuple):
     right: dict
     left_cost: dict
     right_cost: dict
-    totals: dict
     visit: dict
 
 
@@ -71,19 +71,19 @@ def recommend(
         images, problems = inputs.read_uploads(words.get("files"))
         query = inputs.make_query(lab, board, words.get("text"), images)
     except PinLabError as error:
-        yield _view(deck, [str(error)], "", sides, (None, None), price, visit, (left, right))
+        yield _view(deck, [str(error)], "", sides, (None, None), price, visit)
         return
     problems = [text.PROBLEM_LEFT_OUT.format(message=p if p.endswith(".") else p + ".") for p in problems]
     asked = inputs.query_words(lab, query)
     answers: list = [None, None]
     sides = [side | {"state": "busy", "message": ""} for side in sides]
     for place, name in enumerate((left, right)):
-        yield _view(deck, problems, asked, sides, answers, price, visit, (left, right))
+        yield _view(deck, problems, asked, sides, answers, price, visit)
         answers[place], failure = ask(lab, name, query, state.K)
         sides[place] = _after(deck, sides[place], answers[place], failure, query.board)
-    visit = state.add_answers(lab, visit, (left, right), query, tuple(answers), state.CHOSEN)
+    visit = state.add_answers(lab, visit, (left, right), query, tuple(answers))
     visit = state.remember(visit, (left, right), query, tuple(answers))
-    yield _view(deck, problems, asked, sides, answers, price, visit, (left, right))
+    yield _view(deck, problems, asked, sides, answers, price, visit)
 
 
 def _after(deck: Deck, side: dict, answer: Answer | None, failure: str, board: str | None) -> dict:
@@ -92,9 +92,7 @@ def _after(deck: Deck, side: dict, answer: Answer | None, failure: str, board: s
     return cards.answered_side(deck, side, answer, board)
 
 
-def _view(
-    deck: Deck, problems: list, asked: str, sides: list, answers: Sequence, price: dict, visit: dict, names: tuple
-) -> View:
+def _view(deck: Deck, problems: list, asked: str, sides: list, answers: Sequence, price: dict, visit: dict) -> View:
     overlap = ""
     if None not in answers:
         left, right = ({hit.pin for hit in answer.hits} for answer in answers)
@@ -103,9 +101,8 @@ def _view(
         cards.cost_view(deck.lab, a.cost if a else None, price) | {"busy": side["state"] == "busy"}
         for a, side in zip(answers, sides, strict=True)
     ]
-    totals = state.totals_view(visit, names, price)
     asked_view = {"words": asked, "overlap": overlap}
-    return View({"messages": problems}, asked_view, sides[0], sides[1], costs[0], costs[1], totals, visit)
+    return View({"messages": problems}, asked_view, sides[0], sides[1], costs[0], costs[1], visit)
 
 
 def question_key(board: str, left: str, right: str) -> str:
@@ -122,26 +119,26 @@ def show_board(deck: Deck, board: str, left: str, right: str) -> tuple[dict, dic
         return {"pins": [], "lines": [str(error)], "label": text.STRIP_LABEL}, stale, stale
 
 
-def choose_price(lab: Lab, choice: int, left: str, right: str, visit: dict) -> tuple:
-    """A listed price was chosen: put it into the number field and redraw every dollar."""
-    price = cards.price_view(choice, None)
-    return price["usd"], *_priced(lab, price, left, right, visit)
-
-
-def enter_price(lab: Lab, choice: int, usd: float | None, left: str, right: str, visit: dict) -> tuple:
-    """A price was typed in: redraw every dollar."""
-    return _priced(lab, cards.price_view(choice, usd), left, right, visit)
-
-
-def _priced(lab: Lab, price: dict, left: str, right: str, visit: dict) -> tuple:
-    costs = [cards.cost_view(lab, cost, price) for cost in state.last_costs(visit)]
-    return (*costs, state.totals_view(visit, (left, right), price), price)
-
-
-def show_totals(board: str, left: str, right: str, price: dict, visit: dict) -> tuple[dict, dict, dict]:
-    """Another pair of models was chosen: its counters, and the sides' answers now belong to another question."""
+def choose_models(board: str, left: str, right: str) -> tuple[dict, dict]:
+    """Another pair of models was chosen: the sides' answers now belong to another question."""
     stale = gr.update(now=question_key(board, left, right))
-    return state.totals_view(visit, (left, right), price), stale, stale
+    return stale, stale
+
+
+def choose_price(lab: Lab, choice: int, visit: dict) -> tuple[float, dict, dict, dict]:
+    """A listed price was chosen: put it into the number field and redraw the dollars of both answers."""
+    price = cards.price_view(choice, None)
+    return price["usd"], *_priced(lab, price, visit)
+
+
+def enter_price(lab: Lab, choice: int, usd: float | None, visit: dict) -> tuple[dict, dict, dict]:
+    """A price was typed in: redraw the dollars of both answers."""
+    return _priced(lab, cards.price_view(choice, usd), visit)
+
+
+def _priced(lab: Lab, price: dict, visit: dict) -> tuple[dict, dict, dict]:
+    left, right = (cards.cost_view(lab, cost, price) for cost in state.last_costs(visit))
+    return left, right, price
 
 
 # ---------------------------------------------------------------- components and events
@@ -162,6 +159,7 @@ class Page(NamedTuple):
     sides: tuple[gr.HTML, gr.HTML]
     costs: tuple[gr.HTML, gr.HTML]
     visit: gr.State
+    draws: gr.State
     price: gr.State
 
 
@@ -172,15 +170,16 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
     listed = cards.default_price(deck.lab.device)
     with gr.Tab(text.TAB_COMPARE, id="compare", elem_id="tab-compare"):
         # States stand inside the tab: beside it, Gradio would count them as tabs.
-        visit, price = gr.State(state.new_visit()), gr.State(cards.price_view(listed, None))
+        visit, draws = gr.State(state.new_visit()), gr.State(state.new_draws())
+        price = gr.State(cards.price_view(listed, None))
         with gr.Row(elem_id="question"):
             board, strip = _board_column(deck)
             words, problem, left, right, go = _question_column(deck, pair)
-        totals = widget("totals", state.totals_view(state.new_visit(), pair, {}), "totals")
+        totals = widget("totals", state.totals_view(*pair, {}, state.new_visit(), state.new_draws()), "totals")
         asked = widget("asked", {"words": "", "overlap": ""}, "asked")
         with gr.Row(elem_id="sides"):
             sides, costs = zip(*[_side(deck, name, place) for place, name in enumerate(pair)], strict=True)
-        page = Page(board, words, left, right, go, strip, problem, totals, asked, sides, costs, visit, price)
+        page = Page(board, words, left, right, go, strip, problem, totals, asked, sides, costs, visit, draws, price)
         with gr.Row(elem_id="more"):
             _run_panel(deck.lab, page)
             _price_panel(deck.lab, page, listed)
@@ -235,21 +234,17 @@ def _side(deck: Deck, name: str, place: int) -> tuple[gr.HTML, gr.HTML]:
 def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
     ask_both = partial(recommend, deck)
     question = [page.board, page.words, page.left, page.right, page.price, page.visit]
-    answered = [page.problem, page.asked, *page.sides, *page.costs, page.totals, page.visit]
+    answered = [page.problem, page.asked, *page.sides, *page.costs, page.visit]
     # A click while an answer is on its way is kept, not dropped.
-    keep = {"show_progress": "hidden", "trigger_mode": "always_last", **ANSWERS}
+    keep: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", **ANSWERS}
     gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
     demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
-    page.board.change(
-        partial(show_board, deck), [page.board, page.left, page.right], [page.strip, *page.sides], **QUICK
-    )
-    gr.on(
-        [page.left.input, page.right.input],
-        show_totals,
-        [page.board, page.left, page.right, page.price, page.visit],
-        [page.totals, *page.sides],
-        **QUICK,
-    )
+    key = [page.board, page.left, page.right]
+    page.board.change(partial(show_board, deck), key, [page.strip, *page.sides], **QUICK)
+    gr.on([page.left.input, page.right.input], choose_models, key, list(page.sides), **QUICK)
+    # The counters have this one writer, and are drawn from the states alone.
+    counted = [page.left, page.right, page.price, page.visit, page.draws]
+    gr.on([part.change for part in counted], state.totals_view, counted, page.totals, **LAST)
 
 
 def _run_panel(lab: Lab, page: Page) -> None:
@@ -260,11 +255,18 @@ def _run_panel(lab: Lab, page: Page) -> None:
             seed = gr.Number(1, label=text.RUN_SEED_LABEL, precision=0, min_width=90, elem_id="run-seed")
             start = gr.Button(text.RUN_BUTTON.format(count=50), min_width=140, elem_id="run-start")
             stop = gr.Button(text.RUN_STOP, variant="stop", interactive=False, min_width=80, elem_id="run-stop")
-    pair, shown = [page.left, page.right], [view, page.totals, page.visit, start, stop]
-    asked = [*pair, count, seed, page.price, page.visit]
-    running = start.click(partial(runs.run_boards, lab), asked, shown, show_progress="hidden", **RUNS)
-    # First cancel, then show: a view of the run that was under way would otherwise come after "stopped".
-    stop.click(None, cancels=[running]).then(runs.stop_run, [*pair, page.price, page.visit], shown, **QUICK)
+    stops = runs.Stops()
+
+    # Gradio finds the request by its annotation, which it cannot read through `partial`.
+    def run(left: str, right: str, count: float, seed: float, draws: dict, request: gr.Request) -> Iterator:
+        yield from runs.run_boards(lab, stops, request.session_hash or "", left, right, count, seed, draws)
+
+    def end(request: gr.Request) -> dict:
+        return runs.stop_run(stops, request.session_hash or "")
+
+    asked = [page.left, page.right, count, seed, page.draws]
+    start.click(run, asked, [view, page.draws, start, stop], show_progress="hidden", **RUNS)
+    stop.click(end, None, stop, **QUICK)
     count.change(runs.button_label, count, start, **QUICK)
 
 
@@ -282,6 +284,6 @@ def _price_panel(lab: Lab, page: Page, listed: int) -> None:
                 min_width=110,
                 elem_id="price-usd",
             )
-    pair, shown = [page.left, page.right, page.visit], [*page.costs, page.totals, page.price]
-    choice.input(partial(choose_price, lab), [choice, *pair], [usd, *shown], **QUICK)
-    usd.input(partial(enter_price, lab), [choice, usd, *pair], shown, **QUICK)
+    priced = [*page.costs, page.price]
+    choice.input(partial(choose_price, lab), [choice, page.visit], [usd, *priced], **QUICK)
+    usd.input(partial(enter_price, lab), [choice, usd, page.visit], priced, **LAST)
