@@ -171,6 +171,7 @@ class FakeLab:
             "commit": self.commit,
             "device": self.device,
             "dtype": self.dtype,
+            "threads": 2,
             "versions": {"numpy": np.__version__},
         }
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gradio as gr
@@ -14,8 +15,8 @@ import pytest
 from PIL import Image
 
 from pinlab.metrics import recall_at_k
-from pinlab.records import PinLabError
-from pinlab.ui import about, api, cards, compare, inputs, map, runs, state, text
+from pinlab.records import Answer, PinLabError
+from pinlab.ui import about, answers, api, cards, compare, inputs, map, runs, state, text
 from pinlab.ui.cards import Deck
 from tests.fake_lab import HOSTILE_TITLES, FakeLab, example_report, picture
 
@@ -120,6 +121,32 @@ def test_a_crash_tells_nothing_of_the_server(deck: Deck, lab: FakeLab) -> None:
     view = ask(deck)
     assert view.right["message"] == text.SIDE_CRASHED
     assert view.left["state"] == "ok"
+
+
+def test_questions_wait_in_line_and_the_first_is_warmed(lab: FakeLab) -> None:
+    at_once, most = 0, 0
+    plain = lab.answer
+
+    def watched(*question) -> Answer:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        answer = plain(*question)
+        at_once -= 1
+        return answer
+
+    lab.answer = watched
+    line = answers.one_at_a_time(lab)
+    assert answers.one_at_a_time(line) is line
+    query = lab.board_query("halloween")
+    with ThreadPoolExecutor(8) as visitors:
+        given = list(visitors.map(lambda _: line.answer("full", query), range(8)))
+    assert most == 1
+    assert len({str(answer.hits) for answer in given}) == 1
+    assert len(lab.asked) == 8 + 1, "the first answer of a model is given twice, the second is shown"
+    with pytest.raises(PinLabError, match="no variant"):
+        line.answer("frontier", query)
+    assert line.catalog is lab.catalog
 
 
 # ---------------------------------------------------------------- uploads
@@ -262,7 +289,7 @@ def test_cost_rows_say_how_they_were_come_by(deck: Deck) -> None:
     view = ask(deck).left_cost
     assert [row["tag"] for row in view["rows"]] == ["measured", "counted", "counted", "counted", "modelled"]
     assert sum(stage["share"] for stage in view["stages"]) == pytest.approx(1.0)
-    assert "cpu · float32" in view["note"]
+    assert view["note"] == "cpu, 2 threads · float32 · warm · one request at a time · n = 1"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +383,7 @@ def test_run_counts_and_differences(lab: FakeLab) -> None:
     assert final.run["message"] == "4 random boards, seed 1"
     recalls = list(final.draws["pairs"]["full|swapped"]["boards"].values())
     differences = [b - a for a, b in recalls]
-    assert f"{np.mean(differences):+.3f}" in final.run["difference"]
+    assert cards.signed(float(np.mean(differences))) in final.run["difference"]
     win, loss = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
     assert final.run["counts"] == f"swapped better on {win}, equal on {4 - win - loss}, worse on {loss}"
     totals = counters(draws=final.draws)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pinlab.ui import text
-from pinlab.ui.cards import clean, gflop, milliseconds, number
+from pinlab.ui.cards import clean, gflop, milliseconds, number, signed
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def _difference(numbers: Mapping[str, Any]) -> str:
     """Verdict in words, then the difference and its interval."""
     if not isinstance(numbers.get("diff"), (int, float)):
         return clean(str(numbers.get("verdict", text.UNKNOWN)), CELL)
-    shown = "{diff:+.3f}".format(**numbers)
+    shown = signed(numbers["diff"])
     if isinstance(numbers.get("low"), (int, float)) and isinstance(numbers.get("high"), (int, float)):
-        shown += " [{low:+.3f}, {high:+.3f}]".format(**numbers)
+        shown += f" [{signed(numbers['low'])}, {signed(numbers['high'])}]"
     return f"{clean(str(numbers.get('verdict', '')), CELL)} ({shown})"
 
 

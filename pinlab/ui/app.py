@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pinlab.ui import about, api, compare, map, server, text  # noqa: A004 - the page is called Map
-from pinlab.ui.answers import ask
+from pinlab.ui.answers import ask, one_at_a_time
 from pinlab.ui.cards import Deck
 from pinlab.ui.theme import make_theme
 from pinlab.ui.widgets import widget
@@ -22,6 +22,7 @@ WAITING_LINE = 40  # questions that may wait; the next visitor is told to come b
 
 def build_app(lab: Lab) -> gr.Blocks:
     """All pages and endpoints of one lab."""
+    lab = one_at_a_time(lab)
     deck = Deck(lab)
     points_url = f"ui/points.json?v={lab.catalog.content_hash[:12]}"
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
@@ -36,12 +37,18 @@ def build_app(lab: Lab) -> gr.Blocks:
 
 def serve(lab: Lab, host: str, port: int | None) -> None:
     """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once."""
+    lab = one_at_a_time(lab)
     threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
-    build_app(lab).launch(server_name=host, server_port=port, **launch_options(lab))
+    demo = build_app(lab)
+    _, url, _ = demo.launch(
+        server_name=host, server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(lab)
+    )
+    print(text.SERVING.format(url=url), flush=True)
+    demo.block_thread()
 
 
 def warm_up(lab: Lab) -> None:
-    """Load the two models the page opens with and answer once, so that no visitor's numbers are cold ones."""
+    """Load the two models the page opens with and answer once, so that the first visitor need not wait for that."""
     board = compare.first_board(lab)
     for name in compare.first_pair([info.name for info in lab.variants()]):
         if board:

@@ -200,6 +200,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{shown:.10f}".rstrip("0").rstrip(".")
 
 
+def signed(value: float) -> str:
+    """A difference with three decimals and its sign, a true minus."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def milliseconds(value: float) -> str:
     """Milliseconds, or seconds from 10,000 on."""
     return f"{number(value)} ms" if value < 10_000 else f"{number(value / 1000)} s"
@@ -231,9 +236,14 @@ def cost_view(lab: Lab, cost: Cost | None, price: dict) -> dict:
         "title": text.COST_TITLE,
         "rows": [{"label": label, "value": value, "tag": tag} for label, value, tag in rows],
         "stages": _stages(cost),
-        "note": text.COST_CONDITIONS.format(device=lab.device, dtype=lab.dtype),
+        "note": text.COST_CONDITIONS.format(device=lab.device, threads=_threads(lab), dtype=lab.dtype),
         "price": price["words"],
     }
+
+
+@lru_cache(maxsize=4)
+def _threads(lab: Lab) -> int | str:
+    return lab.provenance().get("threads", text.UNKNOWN)
 
 
 def _stages(cost: Cost) -> list[dict]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pinlab.lab import Lab
 
 FIRST_BOARD = "halloween"
-ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 2, "api_visibility": "private"}
-RUNS: dict[str, Any] = {"concurrency_id": "runs", "concurrency_limit": 2, "api_visibility": "private"}
+ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 4, "api_visibility": "private"}
+RUNS: dict[str, Any] = {"concurrency_id": "runs", "concurrency_limit": 4, "api_visibility": "private"}
 QUICK: dict[str, Any] = {
     "concurrency_id": "quick",
     "concurrency_limit": 8,

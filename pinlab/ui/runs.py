@@ -15,7 +15,7 @@ import numpy as np
 from pinlab.records import PinLabError
 from pinlab.ui import state, text
 from pinlab.ui.answers import ask
-from pinlab.ui.cards import clean
+from pinlab.ui.cards import clean, signed
 from pinlab.ui.inputs import whole_number
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _run_view(run: dict, name: str, message: str) -> dict:
             {"label": name, "value": f"{mean:.3f}", "share": float(mean), "side": i}
             for i, (name, mean) in enumerate(zip((left, right), means, strict=True))
         ],
-        "difference": text.RUN_DIFFERENCE.format(right=right, left=left, diff=f"{means[1] - means[0]:+.3f}"),
+        "difference": text.RUN_DIFFERENCE.format(right=right, left=left, diff=signed(float(means[1] - means[0]))),
         "counts": text.RUN_COUNTS.format(right=right, win=win, tie=tie, loss=loss),
         "bar": [win / len(pairs), tie / len(pairs), loss / len(pairs)],
         "note": text.RUN_NOTE,

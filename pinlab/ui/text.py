@@ -5,6 +5,8 @@ from __future__ import annotations
 TITLE = "PinLab"
 TAGLINE = "A vision-language model with and without its vision layer, on the same boards, at their real cost."
 
+SERVING = "PinLab is at {url} (Ctrl+C ends it)"
+
 TAB_COMPARE, TAB_MAP, TAB_ABOUT = "Compare", "Map", "About"
 
 # ---------------------------------------------------------------- Compare: the question
@@ -75,7 +77,7 @@ COST_TITLE = "Cost of this answer"
 COST_LATENCY, COST_TOKENS, COST_IMAGES = "Time", "Tokens", "Images encoded"
 COST_GFLOP, COST_USD = "Computation", "Per 1,000 answers"
 COST_UNAVAILABLE = "No answer, no cost."
-COST_CONDITIONS = "{device} · {dtype} · 1 request at a time · n = 1"
+COST_CONDITIONS = "{device}, {threads} threads · {dtype} · warm · one request at a time · n = 1"
 COST_STAGES = "Where the time went"
 COST_PRICE = "at ${usd:g} an hour: {name} ({source}, {date})"
 COST_OWN_PRICE = "at ${usd:g} an hour: a price you entered"

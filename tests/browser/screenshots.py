@@ -50,6 +50,8 @@ def map_page(page: Page) -> None:
     page.mouse.down()
     page.mouse.up()
     page.locator("#map-pin .pl-facts").wait_for()
+    page.mouse.move(1, 1)
+    page.locator(".pl-hover").wait_for(state="hidden")
 
 
 def main() -> int:

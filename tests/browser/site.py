@@ -53,8 +53,10 @@ def open_any_lab(pace_s: float = 0.0) -> Any:
 @contextmanager
 def served(lab: Any) -> Iterator[str]:
     """The address of an app over this lab, on a port that is free now."""
+    from pinlab.ui.answers import one_at_a_time
     from pinlab.ui.app import build_app, launch_options, warm_up
 
+    lab = one_at_a_time(lab)
     warm_up(lab)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

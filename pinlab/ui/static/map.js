@@ -3,7 +3,8 @@
   "use strict";
   const { el, fill, picture, load, words } = window.PinLab;
   // Okabe and Ito's colours, which people with any colour vision can tell apart; a shape goes with each.
-  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f98", "#b59f00"];
+  const LIGHT = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f98", "#b59f00"];
+  const DARK = ["#56b4e9", "#e69f00", "#2fc79b", "#e59ac4", "#4d8fd6", "#f0804a", "#9aa3ab", "#d6c13f"];
   const SHAPES = ["circle", "diamond", "square", "triangle-up", "cross", "x", "circle-open", "diamond-open"];
   const MARKS = {
     query: { symbol: "square-open", size: 15, dark: "#ffffff", light: "#111111" },
@@ -26,6 +27,8 @@
   const isDark = () => document.body.classList.contains("dark");
   const pick = (array, rows) => Array.from(rows, (row) => array[row]);
 
+  const palette = () => (isDark() ? DARK : LIGHT);
+
   // Rows by category: [{name, rows, colour, shape}], in drawing order.
   function categories(data, view) {
     if (view.colour === "board") {
@@ -33,13 +36,13 @@
       const rest = data.ids.map((_, row) => row).filter((row) => !own.has(row) && !near.has(row));
       return [
         { name: words.groups.rest, rows: rest, colour: isDark() ? "#4b565c" : "#c4c9c7", shape: "circle" },
-        { name: words.groups.group, rows: view.groups.group, colour: COLOURS[1], shape: "diamond" },
-        { name: `${words.groups.board}${view.board ? ` (${view.board})` : ""}`, rows: view.groups.board, colour: COLOURS[0], shape: "circle" },
+        { name: words.groups.group, rows: view.groups.group, colour: palette()[1], shape: "diamond" },
+        { name: `${words.groups.board}${view.board ? ` (${view.board})` : ""}`, rows: view.groups.board, colour: palette()[0], shape: "circle" },
       ].filter((group) => group.rows.length);
     }
     const column = data[view.colour];
     return column.names.map((name, i) => ({
-      name, colour: COLOURS[i % COLOURS.length], shape: SHAPES[i % SHAPES.length],
+      name, colour: palette()[i % LIGHT.length], shape: SHAPES[i % SHAPES.length],
       rows: data.ids.map((_, row) => row).filter((row) => column.of[row] === i),
     })).filter((group) => group.rows.length);
   }
