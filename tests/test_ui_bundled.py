@@ -1,0 +1,55 @@
+"""The bundled lab: page, endpoint and command line give one and the same answer, to the last digit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pinlab.ui import api, cards, compare, state
+from pinlab.ui.answers import one_at_a_time
+from pinlab.ui.cards import Deck
+from tests.browser import site
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(not site.bundled_is_whole(), reason="the bundled lab has no models here")
+
+
+@pytest.fixture(scope="module")
+def deck() -> Deck:
+    from pinlab.lab import open_lab
+
+    return Deck(one_at_a_time(open_lab(site.BUNDLED)))
+
+
+def command_line(variant: str, board: str, words: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", "pinlab", "recommend", str(site.BUNDLED), "--variant", variant, "--board", board,
+         "--text", words, "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=150,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("variant", "words"), [("full", ""), ("swapped", "with a candle")])
+def test_page_endpoint_and_command_line_agree(deck: Deck, variant: str, words: str) -> None:
+    board = compare.first_board(deck.lab)
+    told = command_line(variant, board, words)
+    given = api.recommend(deck.lab, variant, board, words, None, 10)
+    assert given["hits"] == told["hits"]
+    for name in ("gflops", "tokens", "images_encoded"):
+        assert given["cost"][name] == told["cost"][name]
+    question = {"text": words, "files": []}
+    price = cards.price_view(0, None)
+    *_, view = compare.recommend(deck, board, question, variant, "cosave", price, state.new_visit())
+    shown = [(card["pin"], card["score"], card["rank"], card["held"]) for card in view.left["hits"]]
+    assert shown == [(h["pin"], f"{h['score']:.3f}", h["rank"], h["held_out"]) for h in told["hits"]]
+
+
+def test_every_variant_answers_the_first_board(deck: Deck) -> None:
+    board = compare.first_board(deck.lab)
+    for variant in deck.variants:
+        assert len(api.recommend(deck.lab, variant, board, "", None, 10)["hits"]) == 10
