@@ -44,7 +44,7 @@ def test_page_endpoint_and_command_line_agree(deck: Deck, variant: str, words: s
         assert given["cost"][name] == told["cost"][name]
     question = {"text": words, "files": []}
     price = cards.price_view(0, None)
-    *_, view = compare.recommend(deck, board, question, variant, "cosave", price, state.new_visit())
+    view = compare.recommend(deck, board, question, variant, "cosave", price, state.new_visit())
     shown = [(card["pin"], card["score"], card["rank"], card["held"]) for card in view.left["hits"]]
     assert shown == [(h["pin"], f"{h['score']:.3f}", h["rank"], h["held_out"]) for h in told["hits"]]
 

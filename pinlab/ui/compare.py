@@ -53,10 +53,9 @@ def first_pair(names: Sequence[str]) -> tuple[str, str]:
     return "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
 
 
-def recommend(
-    deck: Deck, board: str, words: dict | None, left: str, right: str, price: dict, visit: dict
-) -> Iterator[View]:
-    """Ask both models and show each answer as soon as it is there; a generator of views.
+def recommend(deck: Deck, board: str, words: dict | None, left: str, right: str, price: dict, visit: dict) -> View:
+    """Ask both models. Nothing is sent before both have answered: a browser that draws on the same machine would be
+    measured as a part of the answers (the page dims the old ones by itself when that takes a while).
 
     Args:
         board: a board id, or an empty string.
@@ -71,19 +70,14 @@ def recommend(
         images, problems = inputs.read_uploads(words.get("files"))
         query = inputs.make_query(lab, board, words.get("text"), images)
     except PinLabError as error:
-        yield _view(deck, [str(error)], "", sides, (None, None), price, visit)
-        return
+        return _view(deck, [str(error)], "", sides, (None, None), price, visit)
     problems = [text.PROBLEM_LEFT_OUT.format(message=p if p.endswith(".") else p + ".") for p in problems]
-    asked = inputs.query_words(lab, query)
-    answers: list = [None, None]
-    sides = [side | {"state": "busy", "message": ""} for side in sides]
-    for place, name in enumerate((left, right)):
-        yield _view(deck, problems, asked, sides, answers, price, visit)
-        answers[place], failure = ask(lab, name, query, state.K)
-        sides[place] = _after(deck, sides[place], answers[place], failure, query.board)
-    visit = state.add_answers(lab, visit, (left, right), query, tuple(answers))
-    visit = state.remember(visit, (left, right), query, tuple(answers))
-    yield _view(deck, problems, asked, sides, answers, price, visit)
+    given = [ask(lab, name, query, state.K) for name in (left, right)]
+    answers = (given[0][0], given[1][0])
+    sides = [_after(deck, side, *one, query.board) for side, one in zip(sides, given, strict=True)]
+    visit = state.add_answers(lab, visit, (left, right), query, answers)
+    visit = state.remember(visit, (left, right), query, answers)
+    return _view(deck, problems, inputs.query_words(lab, query), sides, answers, price, visit)
 
 
 def _after(deck: Deck, side: dict, answer: Answer | None, failure: str, board: str | None) -> dict:
@@ -97,10 +91,7 @@ def _view(deck: Deck, problems: list, asked: str, sides: list, answers: Sequence
     if None not in answers:
         left, right = ({hit.pin for hit in answer.hits} for answer in answers)
         overlap = text.OVERLAP.format(count=len(left & right), most=max(len(left), len(right)))
-    costs = [
-        cards.cost_view(deck.lab, a.cost if a else None, price) | {"busy": side["state"] == "busy"}
-        for a, side in zip(answers, sides, strict=True)
-    ]
+    costs = [cards.cost_view(deck.lab, a.cost if a else None, price) for a in answers]
     asked_view = {"words": asked, "overlap": overlap}
     return View({"messages": problems}, asked_view, sides[0], sides[1], costs[0], costs[1], visit)
 

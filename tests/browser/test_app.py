@@ -91,9 +91,10 @@ def all_loaded(page: Page, selector: str, count: int) -> None:
 
 def choose_board(page: Page, words: str) -> str:
     """Type into the board picker, take the first match, and return its title."""
-    picker = page.locator("#board input")
-    picker.click()
-    picker.fill(words)
+    page.locator("#board input").click()
+    # The chosen board's name is selected on entry, so that typing replaces it.
+    page.wait_for_function("document.activeElement.selectionEnd > document.activeElement.selectionStart")
+    page.keyboard.type(words)
     option = page.get_by_role("option").filter(has_text=words).first
     title = option.inner_text().split(" · ")[0].strip("✓ \n")
     option.click()
@@ -115,6 +116,11 @@ def test_a_board_shows_ten_and_ten_pictures(visit: Opened) -> None:
     page = visit()
     all_loaded(page, ".pl-side img", 20)
     expect(page.locator("#asked")).to_contain_text("halloween")
+    page.locator("#board input").fill("sail")  # pasted text is searched for as well as typed text
+    expect(page.get_by_role("option")).not_to_have_count(0)
+    expect(page.get_by_role("option").filter(has_not_text="sail")).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.locator("#asked").click()
     title = choose_board(page, "animal")
     expect(page.locator("#left-side")).to_contain_text("The question changed")
     page.get_by_role("button", name="Recommend").click()

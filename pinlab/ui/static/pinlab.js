@@ -154,7 +154,7 @@
             el("span", {}, found ? found.words : "")));
         const stale = view.state === "ok" && props.now && props.now !== view.key;
         root.dataset.state = stale ? "stale" : view.state;
-        root.setAttribute("aria-busy", view.state === "busy");
+        waiting(false);
         list.setAttribute("aria-label", `${view.place}: ${view.title}`);
         message.textContent = stale ? words.stale : view.message;
         if (view.state === "ok") list.replaceChildren(...view.hits.map((card) => tile(card, openPin)));
@@ -167,8 +167,6 @@
     cost(root, props) {
       return () => {
         const view = props.value;
-        root.dataset.busy = view.busy ? "1" : "";
-        if (view.busy && root.childElementCount) return;
         const stages = el("div", { class: "pl-stages", role: "img", "aria-label": `${words.stages}: ${view.stages.map((s) => `${s.label} ${s.ms}`).join(", ")}` },
           view.stages.map((stage) => {
             const part = el("i", { class: `pl-stage is-${stage.name}`, title: `${stage.label}: ${stage.ms}` });
@@ -293,6 +291,27 @@
     try { theme = localStorage.getItem("pinlab-theme"); } catch { /* as above */ }
     if (theme) document.body.classList.toggle("dark", theme === "dark");
   }
+
+  // Old answers are dimmed when new ones take a while. Not at once: drawing costs time on the machine that answers,
+  // when that is this one.
+  let patience = 0;
+  function waiting(on) {
+    clearTimeout(patience);
+    for (const grid of document.querySelectorAll(".pl-grid")) grid.setAttribute("aria-busy", "false");
+    if (!on) return;
+    patience = setTimeout(() => {
+      for (const grid of document.querySelectorAll(".pl-grid")) grid.setAttribute("aria-busy", "true");
+    }, 400);
+  }
+  document.addEventListener("click", (event) => { if (event.target.closest("#go")) waiting(true); });
+
+  // Gradio's dropdown filters on key presses only, and typing into it adds to the chosen board's name. So the name is
+  // selected on entry, and pasted or dictated text counts as a key press too.
+  const picker = (event) => event.target instanceof HTMLInputElement && event.target.closest("#board");
+  document.addEventListener("focusin", (event) => { if (picker(event)) requestAnimationFrame(() => event.target.select()); });
+  document.addEventListener("input", (event) => {
+    if (picker(event)) event.target.dispatchEvent(new KeyboardEvent("keydown", { key: "Unidentified", bubbles: true }));
+  });
 
   function mount(kind, element, props, watch, names, trigger) {
     const root = element.querySelector(".pl-root");
