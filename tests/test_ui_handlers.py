@@ -98,10 +98,10 @@ def test_too_many_words(deck: Deck) -> None:
 
 
 def test_one_side_failing_leaves_the_other(deck: Deck, lab: FakeLab) -> None:
-    lab.failing = {"full": PinLabError("full is not trained in this lab")}
+    lab.failing = {"full": PinLabError("full is not trained in Lab X")}
     view = ask(deck)
     assert view.left["state"] == "failed"
-    assert "Full is not trained" in view.left["message"]
+    assert view.left["message"].endswith("Full is not trained in Lab X.")
     assert view.right["state"] == "ok"
     assert len(view.right["hits"]) == 10
     assert view.left_cost["rows"] == []

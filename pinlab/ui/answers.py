@@ -57,7 +57,8 @@ def ask(lab: Lab, variant: str, query: Query, k: int) -> tuple[Answer | None, st
     try:
         return lab.answer(variant, query, k), ""
     except PinLabError as error:
-        return None, f"{text.SIDE_FAILED} {str(error).capitalize()}."
+        why = str(error).rstrip(".")
+        return None, f"{text.SIDE_FAILED} {why[:1].upper()}{why[1:]}."
     except _MODEL_ERRORS:
         log.exception("variant %s failed on a question with %d pins", variant, len(query.pins))
         return None, text.SIDE_CRASHED
