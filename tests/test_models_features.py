@@ -58,12 +58,26 @@ def test_the_pin_encoders_inputs(model: Backbone, seen: VisionFeatures) -> None:
     builder = toy.builder()
     content = pin_content(model, builder, seen, TEXTS)
     parts = [seen.tokens.mean(1), seen.deepstack[0].mean(1), seen.deepstack[1].mean(1)]
-    expected = torch.cat([*parts, picture_vectors(model, builder, seen)], -1)
-    assert torch.equal(content.picture, expected)
-    assert torch.equal(picture_features(seen, expected[:, -128:]), expected)
+    assert torch.equal(content.picture, torch.cat(parts, -1))
+    assert torch.equal(picture_features(seen), content.picture)
+    assert torch.equal(content.bare, picture_vectors(model, builder, seen))
+    for row, text in enumerate(TEXTS):
+        part = PinPart((3, 3), True, builder.metadata(text))
+        alone = model(builder.build([([part], ())], item=True), seen.select(torch.tensor([row])))
+        assert torch.allclose(content.read[row], alone[0], atol=1e-5)
     assert content.words.shape == (len(TEXTS), METADATA_TOKENS)
     assert torch.equal(content.words, word_ids(builder, TEXTS))
     for row, text in zip(content.words.tolist(), TEXTS, strict=True):
         tokens = list(builder.metadata(text))
         assert row == tokens + [-1] * (METADATA_TOKENS - len(tokens))
-    assert torch.equal(content.select(torch.tensor([3, 0])).words, content.words[[3, 0]])
+    some = content.select(torch.tensor([3, 0]))
+    assert torch.equal(some.words, content.words[[3, 0]])
+    assert torch.equal(some.bare, content.bare[[3, 0]])
+    assert torch.equal(some.read, content.read[[3, 0]])
+
+
+@torch.inference_mode()
+def test_an_upload_reads_no_words(model: Backbone, seen: VisionFeatures) -> None:
+    content = pin_content(model, toy.builder(), seen, [""] * len(TEXTS))
+    assert torch.equal(content.read, content.bare)
+    assert (content.words == -1).all()

@@ -10,7 +10,9 @@ import torch
 import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
+from pinlab.models.backbone import VECTOR
 from pinlab.models.data import FOLDS, TrainingSet
 from pinlab.models.pin_encoder import (
     MATRYOSHKA,
@@ -31,7 +33,9 @@ def content(seed: int = 0) -> PinContent:
     words = torch.randint(0, 50, (toy.PINS, 6), generator=rng)
     words[torch.rand(toy.PINS, 6, generator=rng) < 0.3] = -1
     words[7] = -1  # a pin without any text
-    return PinContent(torch.randn(toy.PINS, PICTURE, generator=rng), words)
+    bare, read = (F.normalize(torch.randn(toy.PINS, VECTOR, generator=rng), dim=-1) for _ in range(2))
+    read[7] = bare[7]
+    return PinContent(torch.randn(toy.PINS, PICTURE, generator=rng), words, bare, read)
 
 
 @pytest.fixture
@@ -94,6 +98,15 @@ def test_a_fold_hides_exactly_its_own_saves(graph: SaveGraph) -> None:
         assert set(shown) == {(b, p) for b, p, f in saves if f != hidden}
 
 
+def test_it_starts_close_to_the_vectors_of_the_model_it_stands_on(encoder: PinEncoder) -> None:
+    """What that model knows is not learned again."""
+    some, one = content(), torch.ones(toy.PINS, 1)
+    with torch.no_grad():
+        for show_text, vector in ((one, some.read), (one * 0, some.bare)):
+            said = encoder.content(some, show_text, one)[:, :VECTOR]
+            assert F.cosine_similarity(said, vector).min() > 0.9
+
+
 def test_embeddings_are_unit_and_half_of_them_too(encoder: PinEncoder, graph: SaveGraph) -> None:
     table = embed_all(encoder, content(), graph, None)
     assert table.shape == (toy.PINS, WIDTH)
@@ -112,13 +125,13 @@ def test_embeddings_are_unit_and_half_of_them_too(encoder: PinEncoder, graph: Sa
 def test_a_bare_picture_knows_neither_words_nor_saves(encoder: PinEncoder, graph: SaveGraph) -> None:
     some = content()
     bare = embed_pictures(encoder, some)
-    other_words = PinContent(some.picture, torch.full_like(some.words, 3))
+    other_words = dataclasses.replace(some, words=torch.full_like(some.words, 3), read=some.read.flip(0))
     assert torch.equal(embed_pictures(encoder, other_words), bare)
     with torch.no_grad():
         encoder.boards.weight.normal_()
         encoder.saves[1].weight.normal_()
     assert torch.equal(embed_pictures(encoder, some), bare)
-    other_picture = PinContent(some.picture.flip(0), some.words)
+    other_picture = dataclasses.replace(some, picture=some.picture.flip(0), bare=some.bare.flip(0))
     assert torch.allclose(embed_pictures(encoder, other_picture), bare.flip(0), atol=1e-6)
 
 
@@ -158,9 +171,10 @@ def test_cold_pins_are_neither_taught_nor_told_apart_in_training(graph: SaveGrap
     data, some = toy.data(), content()
     cold = np.flatnonzero(~data.visible)
     assert len(cold)
-    changed = PinContent(some.picture.clone(), some.words.clone())
+    changed = PinContent(some.picture.clone(), some.words.clone(), some.bare.clone(), some.read.clone())
     changed.picture[cold] = 9.0
     changed.words[cold] = 1
+    changed.bare[cold], changed.read[cold] = 0.5, -0.5
     gradients = []
     for shown in (some, changed):
         torch.manual_seed(0)

@@ -23,12 +23,15 @@ def tower_outputs(backbone: Backbone, images: Tensor) -> VisionFeatures:
 
 
 @torch.inference_mode()
-def picture_vectors(backbone: Backbone, builder: PromptBuilder, features: VisionFeatures) -> Tensor:
-    """(N, 128) vectors of bare pictures through the text stack."""
+def picture_vectors(
+    backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str] | None = None
+) -> Tensor:
+    """(N, 128) item vectors through the text stack: of bare pictures, or of pictures with their texts as metadata."""
     side = round(features.tokens.shape[1] ** 0.5)
+    metadata = [builder.metadata(text) for text in texts or [""] * len(features)]
     parts = []
     for rows in torch.arange(len(features)).split(CHUNK):
-        batch = builder.build([([PinPart((side, side), True)], ())] * len(rows), item=True)
+        batch = builder.build([([PinPart((side, side), True, metadata[row])], ()) for row in rows.tolist()], item=True)
         parts.append(backbone(batch.to(features.tokens.device), features.select(rows)))
     return torch.cat(parts)
 
@@ -45,9 +48,9 @@ def text_vectors(backbone: Backbone, builder: PromptBuilder, texts: Sequence[str
     return vectors
 
 
-def picture_features(features: VisionFeatures, vectors: Tensor) -> Tensor:
-    """(N, M): mean visual token, mean DeepStack features and the picture's own vector, side by side."""
-    return torch.cat([features.tokens.mean(1), *features.deepstack.mean(2), vectors], dim=-1)
+def picture_features(features: VisionFeatures) -> Tensor:
+    """(N, M): mean visual token and mean DeepStack features, side by side."""
+    return torch.cat([features.tokens.mean(1), *features.deepstack.mean(2)], dim=-1)
 
 
 def word_ids(builder: PromptBuilder, texts: Sequence[str]) -> Tensor:
@@ -63,8 +66,10 @@ def pin_content(
     backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str]
 ) -> PinContent:
     """All frozen inputs of the pin encoder for N pictures with their texts ("" for none)."""
-    vectors = picture_vectors(backbone, builder, features)
-    return PinContent(picture=picture_features(features, vectors), words=word_ids(builder, texts))
+    bare = picture_vectors(backbone, builder, features)
+    # Without any text both prompts are the same one: an upload goes through the text stack once.
+    read = picture_vectors(backbone, builder, features, texts) if any(texts) else bare
+    return PinContent(picture_features(features), word_ids(builder, texts), bare, read)
 
 
 def base_items(backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str]) -> Tensor:

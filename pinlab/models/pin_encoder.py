@@ -1,12 +1,13 @@
 """The pin encoder: picture, metadata and saves of a pin -> one 256-d unit vector, computed offline.
 
 After PinCLIP (arXiv 2603.03544): image and text sides, a fusion, two sigmoid losses (image-text and
-pin-pin from the pin-board graph), Matryoshka widths, int8 storage. The picture side is the tower
-that `full` uses too (base's, tuned on saves), frozen here; the text side is a bag of trained words. What
+pin-pin from the pin-board graph), Matryoshka widths, int8 storage. It stands on the model that `full`
+starts from too (base's, tuned on saves), frozen here: its pooled tower and its own vector of the picture
+with and without words; the text side is a bag of trained words beside that. What
 the boards know comes in by one round of aggregation over the bipartite graph (after PinSage, arXiv
 1806.01973): a pin hears the mean content of the pins it was saved with, and the boards themselves.
 
-Legend: N pins, K boards, S saves, E embedding width, M features of a picture, W words.
+Legend: N pins, K boards, S saves, E embedding width, M features of a picture, V = 128, W words.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinlab.models.backbone import VECTOR
 from pinlab.models.data import FOLDS, TrainingSet, draw_batch
 from pinlab.models.losses import sigmoid_pairs
 from pinlab.models.tasks import autocast, validation_recall
@@ -32,16 +34,19 @@ class PinContent:
     """Frozen inputs of N pins.
 
     Args:
-        picture: (N, M) pooled visual tokens, pooled DeepStack features and the picture's own vector.
+        picture: (N, M) pooled visual tokens and pooled DeepStack features.
         words: int64 (N, W) metadata tokens, padded with -1.
+        bare, read: (N, V) the frozen model's item vector of the picture alone, and of picture and metadata.
     """
 
     picture: Tensor
     words: Tensor
+    bare: Tensor
+    read: Tensor
 
     def select(self, rows: Tensor) -> PinContent:
         """Some pins, in the given order."""
-        return PinContent(self.picture[rows], self.words[rows])
+        return PinContent(self.picture[rows], self.words[rows], self.bare[rows], self.read[rows])
 
 
 class SaveGraph:
@@ -69,6 +74,7 @@ class PinEncoder(nn.Module):
         nn.init.normal_(self.boards.weight, std=0.05)
         self.picture = nn.Sequential(nn.LayerNorm(picture), nn.Linear(picture, width), nn.GELU())
         self.text = nn.Linear(WORDS, width)
+        self.reading = nn.Linear(VECTOR, width, bias=False)
         self.fusion = nn.Sequential(
             nn.LayerNorm(2 * width), nn.Dropout(0.1), nn.Linear(2 * width, 2 * width), nn.GELU(),
             nn.Linear(2 * width, width),
@@ -77,6 +83,11 @@ class PinEncoder(nn.Module):
             nn.LayerNorm(2 * width + 1), nn.Linear(2 * width + 1, 2 * width), nn.GELU(), nn.Dropout(0.1),
             nn.Linear(2 * width, width),
         )
+        # At first the embedding is the frozen model's own vector and little else: training adds to what that model
+        # knows instead of finding it again (content alone, validation Recall@10: 0.120 without this, 0.261 with it).
+        nn.init.eye_(self.reading.weight)
+        _shrink(self.fusion[-1], 0.1)
+        _shrink(self.saves[-1], 0.3)
 
     def content(self, pins: PinContent, show_text: Tensor, show_picture: Tensor) -> Tensor:
         """What the pin itself says: (N, E), length 1.
@@ -89,7 +100,8 @@ class PinEncoder(nn.Module):
         bag = (self.words(pins.words.clamp(min=0)) * present).sum(1) / present.sum(1).clamp(min=1)
         text = self.text(bag) * show_text * present.any(1)
         fused = self.fusion(torch.cat([self.picture(pins.picture) * show_picture, text], -1))
-        return F.normalize(fused.float(), dim=-1)
+        vector = torch.where(show_text > 0, pins.read, pins.bare) * show_picture
+        return F.normalize((fused + self.reading(vector)).float(), dim=-1)
 
     def forward(self, content: Tensor, edges: tuple[Tensor, Tensor], show_saves: Tensor) -> Tensor:
         """Embeddings (N, E), length 1, of all pins.
@@ -186,6 +198,13 @@ class PinEncoderTask:
         positive = torch.eye(len(rows), dtype=torch.bool)
         scale, bias = self.scalars["text_scale"].exp(), self.scalars["text_bias"]
         return sigmoid_pairs(pictures, texts, positive, same & ~positive, scale, bias)
+
+
+def _shrink(layer: nn.Module, factor: float) -> None:
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight.mul_(factor)
+        layer.bias.zero_()
 
 
 @torch.inference_mode()

@@ -62,6 +62,7 @@ class UploadEncoder:
         vision, text = VisionShape.from_config(config), TextShape.from_config(config)
         prompt = len(builder.prefix) + visual_tokens + 2 + len(builder.item_end)
         patches = visual_tokens * vision.merge**2
-        picture = (1 + len(vision.deepstack_layers)) * text.hidden + VECTOR
+        picture = (1 + len(vision.deepstack_layers)) * text.hidden
         fusion = mlp_gflops(1, (picture, self.width)) + mlp_gflops(1, (2 * self.width, 2 * self.width, self.width))
+        fusion += mlp_gflops(1, (VECTOR, self.width))
         return tower_gflops(vision, [patches]) + text_gflops(text, prompt) + fusion
