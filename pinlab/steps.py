@@ -59,7 +59,7 @@ def build_from(source: Path, out: Path) -> Catalog:
 
 
 class Workshop:
-    """Trains the models of one lab, in order; a model whose training.json fits the data is left alone."""
+    """Trains the models of one lab, in order; a model whose training.json fits data and parents is left alone."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -174,9 +174,11 @@ class Workshop:
 
     def _once(self, name: str, make: Callable[[], None]) -> None:
         path = self.models / name / "training.json"
-        if path.is_file() and json.loads(path.read_text())["data_hash"] == self.data.data_hash:
-            print(f"{name}: trained already on this data", file=sys.stderr)
-            return
+        if path.is_file():
+            made_from = json.loads(path.read_text())
+            if made_from["data_hash"] == self.data.data_hash and made_from["parents"] == self._parents(name):
+                print(f"{name}: trained already on this data", file=sys.stderr)
+                return
         self._check_runs()
         make()
 
@@ -188,10 +190,17 @@ class Workshop:
         self.runs.mkdir(parents=True, exist_ok=True)
         marker.write_text(self.data.data_hash)
 
+    def _parents(self, name: str) -> dict[str, str]:
+        """Weights hashes of the models that one starts from or learns from: when they change, it is stale."""
+        variant = name.partition("-seed")[0]
+        parents = {"base": (), "pin-encoder": ("base",)}.get(variant, ("base", "pin-encoder"))
+        return {parent: weights_hash(self.models / parent) for parent in parents}
+
     def _record(self, variant: str, plan: Plan, outcome: Outcome) -> dict:
         return {
             "variant": variant,
             "data_hash": self.data.data_hash,
+            "parents": self._parents(variant),
             "command": "python -m pinlab train LAB --base nano",
             "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
             "plan": asdict(plan),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import toy
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pinlab.catalog.split import write_split
@@ -185,7 +185,7 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
 def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path) -> None:
     first = Line()
     outcome = run(first, tmp_path)
-    again = StopsAt(Line(seed=9), 0)
+    again = StopsAt(Line(), 0)
     assert run(again, tmp_path) == outcome
     assert toy.same_weights(dict(again.model.state_dict()), dict(first.model.state_dict()))
 
@@ -200,6 +200,27 @@ def test_a_run_of_another_plan_is_not_resumed(change: dict, tmp_path: Path) -> N
     run(Line(), tmp_path / "run")
     with pytest.raises(PinLabError, match=r"run: holds a run of another plan; delete the folder"):
         run(Line(), tmp_path / "run", dataclasses.replace(PLAN, **change))
+
+
+def test_a_run_that_started_from_other_weights_is_not_resumed(tmp_path: Path) -> None:
+    run(Line(), tmp_path / "run")
+    with pytest.raises(PinLabError, match=r"run: holds a run that started from other weights; delete the folder"):
+        run(Line(seed=9), tmp_path / "run")
+
+
+def test_a_model_is_stale_when_one_it_came_from_has_changed(tmp_path: Path) -> None:
+    lab = toy.copy_lab(tmp_path)
+    folder = lab / "models" / "pin-encoder"
+    weights = load_file(folder / "head.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, folder / "head.safetensors")
+    shutil.rmtree(lab / "runs" / "swapped")
+    kept = models(lab)
+    toy.train(lab, full_seeds=(), swapped_seeds=(0,))
+    for name, value in models(lab).items():
+        if name.startswith("models/swapped/head"):
+            assert not torch.equal(value, kept[name]), name
+        elif name.startswith("models/base/"):
+            assert torch.equal(value, kept[name]), name
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Knows nothing about what is trained: a task gives parameters, a loss per step an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -60,7 +61,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run reports (training.json)."""
+    """What a finished run reports (training.json). `start` is the hash of the weights it started from."""
 
     steps: int
     best_step: int
@@ -68,6 +69,7 @@ class Outcome:
     wall_clock_s: float
     curve: list[dict[str, float]]
     flat: bool
+    start: str
 
 
 def is_flat(curve: list[dict[str, float]], tolerance: float = 0.005) -> bool:
@@ -88,7 +90,7 @@ def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str],
     folder.mkdir(parents=True, exist_ok=True)
     groups = _groups(task.model, plan.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
-    state = _resume(task.model, optimizer, plan, folder)
+    state = _resume(task.model, optimizer, plan, folder, state_hash(task.model))
     if state["step"] < plan.steps:
         _run(task, plan, folder, label, optimizer, state, log)
     task.model.load_state_dict(load_file(folder / "best.safetensors"))
@@ -100,9 +102,19 @@ def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str],
         wall_clock_s=round(state["seconds"], 1),
         curve=state["curve"],
         flat=is_flat(state["curve"]),
+        start=state["start"],
     )
     (folder / "done.json").write_text(json.dumps({"plan": asdict(plan), **asdict(outcome)}, indent=1) + "\n")
     return outcome
+
+
+def state_hash(model: nn.Module) -> str:
+    """sha256 over names and values of a model's state, first 16 digits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _run(
@@ -161,25 +173,30 @@ def _checkpoint(
         for name, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{i}.{name}"] = value
     _write(tensors, folder / "last.safetensors")
-    record = {"step": step, "seconds": state["seconds"], "curve": state["curve"], "plan": asdict(plan)}
+    record = {**state, "step": step, "plan": asdict(plan)}
     draft = folder / "last.json.tmp"
     draft.write_text(json.dumps(record))
     draft.rename(folder / "last.json")
 
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, folder: Path) -> dict:
+def _resume(
+    model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, folder: Path, start: str
+) -> dict:
+    """Step, seconds, curve and start of the run in `folder`, weights and optimizer set to them; or of a new run."""
     marker = folder / "last.json"
     if not marker.is_file():
-        return {"step": 0, "seconds": 0.0, "curve": []}
+        return {"step": 0, "seconds": 0.0, "curve": [], "start": start}
     record = json.loads(marker.read_text())
-    if record["plan"] != asdict(plan):
-        raise PinLabError(f"{folder}: holds a run of another plan; delete the folder to start anew")
+    for what, other in (("of another plan", record.pop("plan") != asdict(plan)),
+                        ("that started from other weights", record["start"] != start)):
+        if other:
+            raise PinLabError(f"{folder}: holds a run {what}; delete the folder to start anew")
     tensors = load_file(folder / "last.safetensors")
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"optimizer.{i}."
         optimizer.state[parameter] = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-    return {"step": record["step"], "seconds": record["seconds"], "curve": record["curve"]}
+    return record
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
