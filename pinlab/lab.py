@@ -252,7 +252,7 @@ class Lab:
 
     def _load_upload_models(self) -> tuple[Backbone, PromptBuilder, PinEncoder]:
         folder = self.path / "models" / "pin-encoder"
-        encoder, tuned = load_encoder(folder)
+        encoder, tuned = load_encoder(folder, self.path / "models" / "full")
         return tuned, PromptBuilder(load_tokenizer(folder)), encoder
 
 

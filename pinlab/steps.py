@@ -30,7 +30,14 @@ from pinlab.measure.evaluate import evaluate, plain
 from pinlab.measure.report import write_report
 from pinlab.models import recipe
 from pinlab.models.backbone import Backbone, text_width
-from pinlab.models.checkpoint import load_backbone, load_encoder, load_tokenizer, save_backbone, save_encoder
+from pinlab.models.checkpoint import (
+    load_backbone,
+    load_encoder,
+    load_fusion,
+    load_tokenizer,
+    save_backbone,
+    save_encoder,
+)
 from pinlab.models.data import TrainingSet, training_set
 from pinlab.models.features import base_items, pin_content, tower_outputs
 from pinlab.models.images import catalog_images
@@ -120,10 +127,9 @@ class Workshop:
         builder = PromptBuilder(tokenizer)
         teacher = recipe.teacher_of(self.tables()[0])
         outcome = recipe.train_full(tuned, builder, self.data, self.images, teacher, self.runs / name, plan)
-        if seed:
-            tuned.remove_vision_layer()  # the same tower as seed 0's: stored once
         training = self._record("full", plan, outcome) | {"tuned": record}
-        save_backbone(self.models / name, tuned, tokenizer, training)
+        # One tower for all seeds: stored once.
+        save_backbone(self.models / name, tuned, tokenizer, training, vision_layer=seed == 0)
 
     def train_swapped(self, seed: int) -> None:
         """Take the vision layer out, train projector and text stack on stored embeddings."""
@@ -140,8 +146,9 @@ class Workshop:
 
     def tables(self) -> tuple[Tensor, Tensor]:
         """Pin embeddings by hidden fold, (FOLDS + 1, N, E), and of bare pictures, (N, E); int8 and back."""
-        encoder, tuned = load_encoder(self.models / "pin-encoder")
-        content = self.content(tuned, load_tokenizer(self.models / "pin-encoder"))
+        tuned, tokenizer, _ = self.tuned()
+        encoder = load_fusion(self.models / "pin-encoder")
+        content = self.content(tuned, tokenizer)
         tables = fold_tables(encoder, content, SaveGraph(self.data))
         return torch.stack([_stored(table) for table in tables]), _stored(embed_pictures(encoder, content))
 
@@ -214,7 +221,7 @@ def embed_lab(lab: Lab) -> None:
     trained = lab.trained()
     if "pin-encoder" in trained:
         folder = lab.path / "models" / "pin-encoder"
-        encoder, tuned = load_encoder(folder)
+        encoder, tuned = load_encoder(folder, lab.path / "models" / "full")
         content = shop.content(tuned, load_tokenizer(folder))
         codes, scales = quantise(embed_all(encoder, content, SaveGraph(shop.data), None))
         key = table_key(weights_hash(folder), lab.split)

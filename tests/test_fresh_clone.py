@@ -60,7 +60,8 @@ def test_make_app_in_a_fresh_clone_serves_a_page(
             assert app.poll() is None, log.read_text(errors="replace")[-3_000:]
             assert time.monotonic() - started < START_SECONDS, "no page, or no address printed"
             time.sleep(0.05)
-        print(f"page {time.monotonic() - started:.1f} s after the install")  # measured, not asserted: pytest -s shows it
+        # Measured, not asserted: pytest -s shows it.
+        print(f"page {time.monotonic() - started:.1f} s after the install")
     finally:
         os.killpg(app.pid, signal.SIGTERM)
         app.wait(30)

@@ -16,7 +16,15 @@ from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from pinlab.models import checkpoint
 from pinlab.models.backbone import Backbone
-from pinlab.models.checkpoint import load_backbone, load_encoder, load_tokenizer, save_backbone, save_encoder
+from pinlab.models.checkpoint import (
+    load_backbone,
+    load_encoder,
+    load_fusion,
+    load_tokenizer,
+    read_shards,
+    save_backbone,
+    save_encoder,
+)
 from pinlab.models.pin_encoder import PinEncoder, embed_pictures
 from pinlab.models.prompt import PinPart
 from pinlab.models.vision import normalise, patchify, run_tower
@@ -148,12 +156,23 @@ def test_the_pin_encoder_is_stored_with_the_model_it_stands_on(tmp_path: Path, m
     content = pin_content(model, toy.builder(), tower_outputs(model, toy.images()[:5]), toy.data().texts[:5])
     encoder = PinEncoder(content.picture.shape[1], len(toy.tokenizer()), 7).eval()
     save_encoder(tmp_path / "pin-encoder", encoder, model, toy.tokenizer(), TRAINING)
-    loaded, tuned = load_encoder(tmp_path / "pin-encoder")
+    save_backbone(tmp_path / "full", model, toy.tokenizer(), TRAINING)
+    assert not any(name.startswith("visual.") for name in read_shards(tmp_path / "pin-encoder"))
+    loaded, tuned = load_encoder(tmp_path / "pin-encoder", tmp_path / "full")
     assert loaded.sizes == encoder.sizes
     expected = {k: v.to(torch.bfloat16).float() for k, v in encoder.state_dict().items()}
     assert toy.same_weights(dict(loaded.state_dict()), expected)
     assert toy.same_weights(dict(tuned.state_dict()), rounded(model))
     assert torch.allclose(embed_pictures(loaded, content), embed_pictures(encoder, content), atol=0.05)
+    assert toy.same_weights(dict(load_fusion(tmp_path / "pin-encoder").state_dict()), expected)
+
+
+def test_the_pin_encoder_takes_no_other_tower_than_its_own(tmp_path: Path, model: Backbone) -> None:
+    encoder = PinEncoder(4, len(toy.tokenizer()), 7)
+    save_encoder(tmp_path / "pin-encoder", encoder, model, toy.tokenizer(), TRAINING)
+    save_backbone(tmp_path / "full", toy.backbone(5), toy.tokenizer(), TRAINING)
+    with pytest.raises(PinLabError, match="was trained on another vision layer"):
+        load_encoder(tmp_path / "pin-encoder", tmp_path / "full")
 
 
 def first_shard(folder: Path) -> Path:
@@ -253,4 +272,4 @@ def test_a_damaged_tokenizer_is_named(breaks: Callable[[Path], str], folder: Pat
 
 def test_a_pin_encoder_without_its_weights_is_named(folder: Path) -> None:
     with pytest.raises(PinLabError, match="head.safetensors"):
-        load_encoder(folder)
+        load_fusion(folder)

@@ -211,7 +211,7 @@ def test_a_pins_own_picture_is_embedded_as_the_bare_picture(lab: Lab) -> None:
     pin = "pin-08"
     picture = read_image(lab.catalog.image_bytes(pin))
     shop = Workshop(lab)
-    encoder, tuned = load_encoder(lab.path / "models" / "pin-encoder")
+    encoder, tuned = load_encoder(lab.path / "models" / "pin-encoder", lab.path / "models" / "full")
     bare = embed_pictures(encoder, shop.content(tuned, toy.tokenizer()))[lab.catalog.row[pin]]
     hits = lab.answer("nearest", Query(images=(picture,)), toy.PINS).hits
     expected = {name: float(lab.embeddings[row] @ bare) for name, row in lab.catalog.row.items()}

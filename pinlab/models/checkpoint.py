@@ -6,6 +6,7 @@ folder also loads with `Qwen3VLForConditionalGeneration.from_pretrained`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -37,20 +38,25 @@ def save_backbone(
     tokenizer: PreTrainedTokenizerFast,
     training: dict,
     extra: dict[str, Tensor] | None = None,
+    *,
+    vision_layer: bool = True,
 ) -> None:
     """Write a model folder whole or not at all, weights in bfloat16.
 
     Args:
+        vision_layer: False leaves the tower out, where another folder holds the same one.
         training: data hash, seed, steps, wall-clock, best validation and the curve.
         extra: tensors beside the model, such as the projector's; stored in head.safetensors with the head.
     """
     draft = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    weights = {f"model.{name}": value.to(torch.bfloat16) for name, value in backbone.qwen.state_dict().items()}
+    weights = {f"model.{name}": _half(value) for name, value in backbone.qwen.state_dict().items()}
+    if not vision_layer:
+        weights = {name: value for name, value in weights.items() if not name.startswith("model.visual.")}
     save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
     head = {"head.weight": backbone.head.weight, "head.gate": backbone.gate, **(extra or {})}
-    save_file({k: v.detach().to(torch.bfloat16).contiguous() for k, v in head.items()}, draft / "head.safetensors")
+    save_file({k: _half(v) for k, v in head.items()}, draft / "head.safetensors")
     config = backbone.qwen.config
     config.architectures = ["Qwen3VLForConditionalGeneration"]
     config.save_pretrained(draft)
@@ -129,21 +135,60 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
 def save_encoder(
     folder: Path, encoder: PinEncoder, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, training: dict
 ) -> None:
-    """Write the pin encoder together with the model whose tower it stands on."""
-    save_backbone(folder, tuned, tokenizer, training, {f"fusion.{k}": v for k, v in encoder.state_dict().items()})
+    """Write the pin encoder with the text stack it stands on.
+
+    Its tower is the one that is stored with `full`: here is only that tower's hash, so that no other is ever used.
+    """
+    tower = torch.frombuffer(bytearray(_tower_hash(tuned)), dtype=torch.uint8)
+    extra = {f"fusion.{k}": v for k, v in encoder.state_dict().items()}
+    save_backbone(folder, tuned, tokenizer, training, extra | {"tower": tower}, vision_layer=False)
 
 
-def load_encoder(folder: Path) -> tuple[PinEncoder, Backbone]:
-    """The pin encoder and the model it stands on, float32 and evaluation mode; PinLabError when broken."""
-    backbone, extra = load_backbone(folder, vision_layer=True)
-    weights = {k.removeprefix("fusion."): v for k, v in extra.items()}
+def load_encoder(folder: Path, tower_folder: Path) -> tuple[PinEncoder, Backbone]:
+    """The pin encoder and the model it stands on, float32 and evaluation mode.
+
+    Args:
+        tower_folder: the model folder that holds the tower, `full`.
+
+    Raises:
+        PinLabError: a file is missing or broken, or the tower is another one than the encoder was trained on.
+    """
+    backbone, extra = load_backbone(folder, vision_layer=False)
+    backbone.qwen.visual = load_backbone(tower_folder, vision_layer=True)[0].qwen.visual
+    if extra.get("tower", torch.zeros(0)).to(torch.uint8).numpy().tobytes() != _tower_hash(backbone):
+        raise PinLabError(f"{folder}: was trained on another vision layer than that of {tower_folder}; {_AGAIN}")
+    return _encoder(extra, folder), backbone
+
+
+def load_fusion(folder: Path) -> PinEncoder:
+    """The pin encoder alone, for whoever has the model it stands on."""
+    return _encoder(_read(folder / "head.safetensors"), folder)
+
+
+def _encoder(tensors: dict[str, Tensor], folder: Path) -> PinEncoder:
+    weights = {k.removeprefix("fusion."): v.float() for k, v in tensors.items() if k.startswith("fusion.")}
     try:
         boards, width = weights["boards.weight"].shape
         encoder = PinEncoder(weights["picture.1.weight"].shape[1], weights["words.weight"].shape[0], boards, width)
         encoder.load_state_dict(weights)
     except (KeyError, RuntimeError) as error:
         raise PinLabError(f"{folder / 'head.safetensors'}: no pin encoder ({_line(error)}); {_AGAIN}") from error
-    return encoder.eval().requires_grad_(False), backbone
+    return encoder.eval().requires_grad_(False)
+
+
+def _tower_hash(backbone: Backbone) -> bytes:
+    """sha256 of the tower's weights as they are stored."""
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.qwen.visual.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(_half(value).view(torch.uint8).numpy().tobytes())
+    return digest.digest()
+
+
+def _half(value: Tensor) -> Tensor:
+    """As weights are stored: bfloat16, on the CPU; integers as they are."""
+    value = value.detach().cpu().contiguous()
+    return value.to(torch.bfloat16) if value.is_floating_point() else value
 
 
 def _read(path: Path) -> dict[str, Tensor]:
