@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -77,6 +78,18 @@ def test_an_answer_costs_what_is_counted(variant: str) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
+def test_every_variant_answers_in_bfloat16() -> None:
+    """The dtype of the released checkpoints, and of every size but nano on a CPU."""
+    rig = Bench(dataclasses.replace(make_setup("nano", "cpu"), dtype=torch.bfloat16))
+    for module in (rig.backbone, rig.projector, rig.tower):
+        rig._fill(module)
+    with torch.inference_mode():
+        for variant in VARIANTS:
+            vector = rig._answer(variant, POINT, rig._seer(variant, POINT), StageTimer())
+            assert vector.norm().item() == pytest.approx(1.0, abs=1e-2)
+
+
+@pytest.mark.usefixtures("tiny")
 def test_no_variant_but_full_ever_holds_a_tower(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {}
     time_ = Bench._time
@@ -107,6 +120,7 @@ def test_the_report_is_the_object_of_the_design() -> None:
         assert row["images_encoded"] == (3 if name == "full" else 0)
         assert row["peak_memory_bytes"] > 0
         assert row["share_of_peak"] is None
+        assert row["cpu_share"] > 0
     tokens = {name: row["tokens"] for name, row in report["variants"].items()}
     assert tokens == {"full": 118, "cached": 118, "pooled": 109, "swapped": 43}  # 40 + 3 pins of 26, 26, 23 and 1
     assert report["ratio"]["latency"] > 0
@@ -178,6 +192,18 @@ def test_the_share_of_peak_is_shown_where_the_peak_is_known(monkeypatch: pytest.
     assert row["share_of_peak"] == pytest.approx(row["tflops_per_second"] / 121)
     assert row["tflops_per_second"] == pytest.approx(row["gflops"] / row["latency_ms"]["p50"])
     assert "% of peak)" in "\n".join(bench_page.summary_lines(report))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_latencies_of_a_busy_machine_are_marked() -> None:
+    report = run_bench("nano", POINT)
+    for share, marked in ((0.9, False), (0.3, True), (None, False)):
+        report["variants"]["full"]["cpu_share"] = share
+        for name in ("cached", "pooled", "swapped"):
+            report["variants"][name]["cpu_share"] = share and 0.95
+        text = "\n".join(bench_page.summary_lines(report))
+        assert ("not to be trusted: other programs ran, and the cores were ours for full 30%" in text) == marked
+        assert ("not to be trusted" in bench_page.render_bench(report)) == marked
 
 
 @pytest.mark.parametrize("grid", [False, True])

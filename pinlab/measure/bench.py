@@ -11,6 +11,7 @@ allocated only when every variant without one is done.
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 from pinlab.cost import PEAK_BF16_TFLOPS, StageTimer, TextShape, VisionShape
 from pinlab.measure.bench_cost import PROMPT_TOKENS, VARIANTS, Point, Shapes
-from pinlab.measure.footprint import free_bytes, require
+from pinlab.measure.footprint import fits, require
 from pinlab.measure.workload import percentiles
 from pinlab.models.backbone import Backbone, Projector
 from pinlab.models.nano import VOCABULARY, nano_config, train_tokenizer
@@ -72,11 +73,13 @@ class Timing:
     Args:
         latency_ms: of each answer. stages_ms: stage -> of each answer.
         peak_bytes: most that was allocated on the device while they ran; None where it cannot be measured.
+        cpu_share: CPU seconds of this process over wall-clock seconds and threads; None where a GPU computes.
     """
 
     latency_ms: Sequence[float]
     stages_ms: Mapping[str, Sequence[float]]
     peak_bytes: int | None
+    cpu_share: float | None
 
 
 Results = dict[tuple[str, Point], Timing]
@@ -188,6 +191,7 @@ class Bench:
             "hardware": hardware(setup.device),
             "method": {
                 "latency_ms": "measured: batch 1, one answer before the clock counts, variants one after the other",
+                "cpu_share": "measured: CPU seconds of this process over wall-clock seconds and threads, on a CPU",
                 "stages_ms": "measured: p50 of each stage",
                 "gflops": "counted: matrix products in closed form, attention in full",
                 "tflops_per_second": "counted GFLOPs over measured p50",
@@ -215,6 +219,7 @@ class Bench:
         on_cpu = self.setup.device.type == "cpu"
         return {
             "latency_ms": {**percentiles(latency), "n": len(latency)},
+            "cpu_share": timing.cpu_share if timing else None,
             "stages_ms": {stage: percentiles(ms)["p50"] for stage, ms in (timing.stages_ms if timing else {}).items()},
             "gflops": count.gflops,
             "stage_gflops": dict(count.stage_gflops),
@@ -231,7 +236,7 @@ class Bench:
         assert p50 is not None
         seconds = p50 / 1e3 * count(variant, point).gflops / count(variant, timed).gflops
         activations = self.setup.shapes.activation_bytes(variant, point, self.setup.dtype.itemsize)
-        return seconds <= GRID_LIMIT_S and activations <= free_bytes(self.setup.device)
+        return seconds <= GRID_LIMIT_S and fits(activations, self.setup.device)
 
     def _time(self, variant: str, point: Point) -> Timing:
         device = self.setup.device
@@ -242,13 +247,17 @@ class Bench:
         self._answer(variant, point, see, StageTimer(sync))
         latency: list[float] = []
         stages: dict[str, list[float]] = {}
+        cpu_started = time.process_time()
         for _ in range(REPEATS[variant]):
             timer = StageTimer(sync)
             self._answer(variant, point, see, timer)
             latency.append(timer.total_ms)
             for stage, ms in timer.stages.items():
                 stages.setdefault(stage, []).append(ms)
-        return Timing(latency, stages, torch.cuda.max_memory_allocated(device) if sync else None)
+        if sync:
+            return Timing(latency, stages, torch.cuda.max_memory_allocated(device), None)
+        cpu_ms = (time.process_time() - cpu_started) * 1e3
+        return Timing(latency, stages, None, cpu_ms / (sum(latency) * torch.get_num_threads()))
 
     def _seer(self, variant: str, point: Point) -> Callable[[StageTimer], VisionFeatures]:
         """What turns the pins of a request into features, with its inputs ready: pictures, a store or a table."""

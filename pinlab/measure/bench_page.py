@@ -13,6 +13,7 @@ from pinlab.records import PinLabError
 
 CAUSES = {"tower": "tower", "visual_tokens": "visual tokens", "pin_text": "text of each pin", "markers": "markers"}
 COLOURS = {"full": "#3a7bd5", "cached": "#7a4fb5", "pooled": "#b8860b", "swapped": "#c2256b"}
+QUIET = 0.6  # a smaller share of the cores: other programs ran. Threads wait for each other on a quiet machine, too
 DASHES = ("dot", "dash", "solid")  # picture sizes, small to large
 
 
@@ -24,7 +25,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
         cells = (rounded(time["p50"]), rounded(time["p95"]), time["n"], rounded(row["gflops"]), row["tokens"])
         lines.append("{:8} {:>9} {:>9} {:>3} {:>9} {:>6} {:>6}".format(name, *cells, rounded(memory and memory / 1e9)))
     lines.append(f"memory: {report['method']['peak_memory_bytes']}")
-    return [*lines, *_ratios(report), _saving(report), _pace(report)]
+    return [*lines, *_ratios(report), *_disturbed(report), _saving(report), _pace(report)]
 
 
 def check_writable(path: Path) -> None:
@@ -45,7 +46,8 @@ def write_page(report: Mapping[str, Any], path: Path) -> None:
 
 def render_bench(report: Mapping[str, Any]) -> str:
     """The page: verdict, numbers, growth with pins and pictures, where the saving comes from, how it was measured."""
-    body = verdict([*_ratios(report), _saving(report)]) + _table(report) + _charts() + _grid(report) + _how(report)
+    lines = [*_ratios(report), *_disturbed(report), _saving(report)]
+    body = verdict(lines) + _table(report) + _charts() + _grid(report) + _how(report)
     figures = {"flops": _growth(report, "gflops"), "latency": _growth(report, "latency_ms"), "saved": _causes(report)}
     return render_document(f"PinLab bench: {report['size']}", body, figures)
 
@@ -67,6 +69,15 @@ def _ratios(report: Mapping[str, Any]) -> list[str]:
         f"{rounded(ratio['pooled_flops'])} times. With each pin's text kept beside its token, full takes "
         f"{rounded(ratio['flops_same_text'])} times.",
     ]
+
+
+def _disturbed(report: Mapping[str, Any]) -> list[str]:
+    """A warning, where other programs had the cores: variants run one after the other and may not suffer alike."""
+    shares = {name: row["cpu_share"] for name, row in report["variants"].items() if row["cpu_share"] is not None}
+    if min(shares.values(), default=1.0) >= QUIET:
+        return []
+    words = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    return [f"The latencies are not to be trusted: other programs ran, and the cores were ours for {words}."]
 
 
 def _saving(report: Mapping[str, Any]) -> str:

@@ -20,15 +20,19 @@ def free_bytes(device: torch.device) -> int:
     return min(_free_ram(), _free_in_group())
 
 
+def fits(needed: int, device: torch.device) -> bool:
+    """Whether this many bytes can be allocated now, with MARGIN to spare."""
+    return needed * MARGIN <= free_bytes(device)
+
+
 def require(needed: int, device: torch.device, what: str) -> None:
     """Refuse what does not fit.
 
     Args:
         needed: bytes, weights and activations together. what: what needs them, for the message.
     """
-    free = free_bytes(device)
-    if needed * MARGIN > free:
-        kind = "VRAM" if device.type == "cuda" else "RAM"
+    if not fits(needed, device):
+        kind, free = "VRAM" if device.type == "cuda" else "RAM", free_bytes(device)
         raise PinLabError(
             f"{what} needs {needed * MARGIN / GIGABYTE:.1f} GB of {kind}, a tenth to spare included, and "
             f"{free / GIGABYTE:.1f} GB are free: choose a smaller --size, fewer --pins or --pixels, or a larger machine"
