@@ -119,6 +119,28 @@ def recommend(
     print(f"{answer.cost.latency_ms:.1f} ms, {answer.cost.tokens} tokens, {answer.cost.images_encoded} images encoded")
 
 
+@cli.command()
+def bench(
+    size: Annotated[str, typer.Option(help="nano, 2b, 4b or 8b: published shapes, random weights")] = "nano",
+    pins: Annotated[int, typer.Option(min=1, help="pictures of the query")] = 10,
+    pixels: Annotated[int, typer.Option(min=32, help="side of each picture, a multiple of 32")] = 256,
+    grid: Annotated[bool, typer.Option("--grid", help="time 1 to 50 pins at 256 to 512 px, too; takes long")] = False,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option(help="also write a page with pictures, an HTML file")] = None,
+) -> None:
+    """Latency, FLOPs and memory at real Qwen3-VL sizes; needs no lab and no download."""
+    from pinlab.measure.bench import run_bench
+    from pinlab.measure.bench_cost import Point
+    from pinlab.measure.bench_page import check_writable, summary_lines, write_page
+
+    if out is not None:
+        check_writable(out)
+    report = run_bench(size, Point(pins, pixels), grid)
+    if out is not None:
+        write_page(report, out)
+    print(json.dumps(report, allow_nan=False) if as_json else "\n".join(summary_lines(report)))
+
+
 def answer_record(variant: str, answer: Answer) -> dict:
     """The shape of DESIGN.md section 9, the same in command line and app."""
     return {"variant": variant, "hits": [asdict(hit) for hit in answer.hits], "cost": asdict(answer.cost)}

@@ -260,6 +260,19 @@ PRICES: tuple[Price, ...] = (
     Price("Azure ND", "H100 SXM", 12.29, _RECEIPTS, _RECEIPTS_DATE),
 )
 
+# Dense bf16 peak in TFLOP/s by the name that the driver reports. Only figures with a source (FACTS.md section 6: the
+# makers' data sheets, SXM for H100), so other forms of a chip, whose peaks differ, are not listed.
+PEAK_BF16_TFLOPS: dict[str, float] = {
+    "NVIDIA H100 80GB HBM3": 989.0,
+    "NVIDIA H200": 989.0,
+    "NVIDIA A100-SXM4-40GB": 312.0,
+    "NVIDIA A100-SXM4-80GB": 312.0,
+    "NVIDIA A100-PCIE-40GB": 312.0,
+    "NVIDIA A100 80GB PCIe": 312.0,
+    "NVIDIA L40S": 362.0,
+    "NVIDIA L4": 121.0,
+}
+
 
 def dollars_per_1000(latency_ms: float, usd_per_hour: float, concurrency: float = 1.0) -> float:
     """Modelled dollars for 1,000 requests: measured milliseconds x hourly price, the machine fully used.

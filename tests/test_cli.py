@@ -16,6 +16,7 @@ import toy
 from pinlab import __main__ as command_line
 from pinlab.catalog.images import read_image
 from pinlab.lab import open_lab
+from pinlab.measure import bench
 from pinlab.records import Query
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,9 @@ BAD = {
     "missing option": (["recommend", LAB], "Missing option '--variant'"),
     "k in words": (["recommend", LAB, "--variant", "full", "-k", "ten"], "Invalid value for '-k'"),
     "unknown base": (["train", LAB, "--base", "huge"], "--base huge: only the preset `nano`"),
+    "unknown size": (["bench", "--size", "70b"], "--size 70b: there are nano, 2b, 4b, 8b"),
+    "no multiple of 32": (["bench", "--pixels", "100"], "--pixels 100: "),
+    "no folder for the page": (["bench", "--out", "no/such/page.html"], "--out no/such/page.html: no file can be"),
     "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
 }
 
@@ -160,6 +164,25 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     assert report["training"]["full"]["curve"][0]["strict"] is None
     assert json.loads((lab / "reports" / "evaluation.json").read_text())["training"] == report["training"]
     assert open_lab(lab).report() is not None
+
+
+def test_bench_prints_one_json_object_and_writes_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "nano_config", toy.tiny_config)
+    small = ["bench", "--pins", "2", "--pixels", "64"]
+    assert run_here(monkeypatch, *small, "--out", tmp_path / "bench.html", "--json") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    report = json.loads(out)
+    assert set(report) >= {"size", "pins", "pixels", "device", "dtype", "variants", "ratio"}
+    assert {name: row["latency_ms"]["n"] for name, row in report["variants"].items()} == bench.REPEATS
+    assert {"latency", "flops"} <= set(report["ratio"])
+    assert "PinLab bench: nano" in (tmp_path / "bench.html").read_text(encoding="utf-8")
+    assert run_here(monkeypatch, *small) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("nano, 2 pins at 64 px")
+    assert [line.split()[0] for line in lines[2:6]] == ["full", "cached", "pooled", "swapped"]
 
 
 def test_help_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,19 +1,17 @@
 """The evaluation as one self-contained page: verdict first, then the numbers, then how they were made.
 
-No request leaves the page: plotly.js is inlined and a content security policy forbids everything else. Whatever
-comes from a lab (its name, board kinds, sources, variant names) is escaped.
+Whatever comes from a lab (its name, board kinds, sources, variant names) is escaped.
 """
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from pinlab.measure.accuracy import K
+from pinlab.measure.document import Words, escaped, layout, percent, render_document, rounded, table, verdict
 
 RECALL, STRICT = f"recall_at_{K}", f"strict_recall_at_{K}"
 RIVALS = ("full", "base")  # whom the headline is about, in this order of preference
@@ -27,52 +25,14 @@ GROUPS = {
     "title_in_text": "Board title occurs in the pin's text",
 }
 
-STYLE = """
-:root{color-scheme:light dark;--ink:#1b1b1f;--soft:#5a5a66;--line:#d9d9e0;--paper:#fff;--tint:#f4f3f8;--mark:#b3125b}
-@media(prefers-color-scheme:dark){:root{--ink:#ececf1;--soft:#a9a9b8;--line:#3a3a46;--paper:#16161b;--tint:#212129;
---mark:#ff7ab0}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:32px 16px 64px}h1{font-size:1.1rem;color:var(--soft);font-weight:600}
-h2{font-size:1.25rem;margin:40px 0 8px}p{margin:8px 0;max-width:75ch}small,.soft{color:var(--soft)}
-.verdict{background:var(--tint);border-left:6px solid var(--mark);border-radius:8px;padding:16px 20px}
-.verdict p:first-child{font-size:1.6rem;line-height:1.25;font-weight:700;margin-top:0;max-width:none}
-.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px}
-table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:8px 12px;text-align:right;
-border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,.text{text-align:left}
-td.text{white-space:normal;min-width:15ch}thead th{background:var(--tint)}td small{display:block}
-tr.subject th,tr.subject td{background:var(--tint);font-weight:600}details{margin:8px 0}summary{cursor:pointer}
-pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}#curves{height:320px}
-"""
-
-SCRIPT = """
-const figures = JSON.parse(document.getElementById("figures").textContent);
-const font = {color: getComputedStyle(document.body).color, family: "system-ui, sans-serif"};
-for (const [id, figure] of Object.entries(figures))
-  if (document.getElementById(id))
-    Plotly.newPlot(id, figure.data, {...figure.layout, font}, {responsive: true, displayModeBar: false});
-"""
-
 
 def render_page(report: Mapping[str, Any]) -> str:
     """The page of a report as `evaluate` returns it, with or without "provenance". About 5 MB: plotly.js is in it."""
-    from plotly.offline import get_plotlyjs  # slow to import, and only needed to write
-
     body = "".join(
         section(report) for section in (_verdict, _accuracy, _costs, _chart, _pairs, _claims, _training, _slices, _how)
     )
     drawn = {"plot": _figure(report), "curves": _curves(report)}
-    figures = json.dumps(drawn, ensure_ascii=True).replace("<", "\\u003c")  # no text may end the script element
-    title = _text(f"PinLab evaluation: {report.get('lab') or 'lab'}")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
-        "style-src 'unsafe-inline'; img-src data: blob:\">"
-        f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main><h1>{title}</h1>\n{body}</main>\n"
-        f'<script type="application/json" id="figures">{figures}</script>\n'
-        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
-    )
+    return render_document(f"PinLab evaluation: {report.get('lab') or 'lab'}", body, drawn)
 
 
 def headline(report: Mapping[str, Any]) -> str:
@@ -106,12 +66,10 @@ def _verdict(report: Mapping[str, Any]) -> str:
         if saved := (report.get("saved") or {}).get(name):
             lines.append(
                 f"Against {name}, one request of {report['workload']['pins']} pins saves "
-                f"{_percent(saved['latency_ms'])} of the latency (measured) and {_percent(saved['gflops'])} of the "
+                f"{percent(saved['latency_ms'])} of the latency (measured) and {percent(saved['gflops'])} of the "
                 f"FLOPs (counted)."
             )
-    return (
-        f'<section class="verdict" aria-label="Verdict">{"".join(f"<p>{_text(line)}</p>" for line in lines)}</section>'
-    )
+    return verdict(lines)
 
 
 def _accuracy(report: Mapping[str, Any]) -> str:
@@ -120,37 +78,37 @@ def _accuracy(report: Mapping[str, Any]) -> str:
     rows = []
     for name, fields in report["variants"].items():
         cells = [_estimate(fields[metric]) + _spread(report, name, metric) for metric in metrics]
-        rows.append((name, [*cells, _percent(fields[f"coverage_at_{K}"])]))
+        rows.append((name, [*cells, percent(fields[f"coverage_at_{K}"])]))
     about = (
         f"Measured on {report['boards']} boards in {report['clusters']} groups of linked ones, {report['pins']} pins. "
         "In brackets: 95 % intervals. Seeds: lowest to highest of several trainings."
     )
-    return "<h2>Accuracy</h2>" + _table("Accuracy", heads, rows, about, subject="swapped")
+    return "<h2>Accuracy</h2>" + table("Accuracy", heads, rows, about, subject="swapped")
 
 
 def _costs(report: Mapping[str, Any]) -> str:
     heads = ["Variant", "p50 ms", "p95 ms", "GFLOPs", "Tokens", "Pictures encoded", "$ per 1,000"]
-    heads.append(_Words("Where the time goes"))
+    heads.append(Words("Where the time goes"))
     rows = []
     for name, fields in report["variants"].items():
         latency = fields["latency_ms"]
-        cells = [_cost(latency["p50"]), _cost(latency["p95"])]
-        cells += [_cost(fields[key]) for key in ("gflops", "tokens", "images_encoded")]
-        cells.append(_cost(fields.get("usd_per_1000")))
+        cells = [rounded(latency["p50"]), rounded(latency["p95"])]
+        cells += [rounded(fields[key]) for key in ("gflops", "tokens", "images_encoded")]
+        cells.append(rounded(fields.get("usd_per_1000")))
         stages = sorted((fields.get("stages_ms") or {}).items(), key=lambda stage: -stage[1])
-        cells.append(_Words(", ".join(f"{stage} {_cost(ms)}" for stage, ms in stages if ms) or "-"))
+        cells.append(Words(", ".join(f"{stage} {rounded(ms)}" for stage, ms in stages if ms) or "-"))
         rows.append((name, cells))
     work, price = report["workload"], report.get("price")
     about = (
-        f"One request of {_cost(work['pins'])} pins: n = {work['boards']} boards, batch 1, warm, variants interleaved. "
-        "Milliseconds are measured; GFLOPs, tokens and pictures are counted; dollars are modelled"
+        f"One request of {rounded(work['pins'])} pins: n = {work['boards']} boards, batch 1, warm, variants "
+        "interleaved. Milliseconds are measured; GFLOPs, tokens and pictures are counted; dollars are modelled"
         + (
             f" from {price['name']}, ${price['usd_per_hour']} an hour ({price['source']}, {price['date']})."
             if price
             else "."
         )
     )
-    return "<h2>Cost</h2>" + _table("Cost", heads, rows, about, subject="swapped")
+    return "<h2>Cost</h2>" + table("Cost", heads, rows, about, subject="swapped")
 
 
 def _chart(report: Mapping[str, Any]) -> str:
@@ -192,20 +150,7 @@ def _figure(report: Mapping[str, Any]) -> dict[str, Any]:
             }
         )
     x_axis = {"type": "log", "dtick": 1, "title": {"text": "p50 latency of one request, ms (log)"}}
-    return {"data": traces, "layout": _layout(x_axis, f"Recall@{K} on held-out saves")}
-
-
-def _layout(x_axis: Mapping[str, Any], y_title: str) -> dict[str, Any]:
-    grid = {"gridcolor": "rgba(128,128,140,0.3)", "zerolinecolor": "rgba(128,128,140,0.3)"}  # seen on light and on dark
-    clear = "rgba(0,0,0,0)"
-    return {
-        "xaxis": {**x_axis, **grid},
-        "yaxis": {"rangemode": "tozero", "title": {"text": y_title}, **grid},
-        "margin": {"t": 16, "r": 16},
-        "legend": {"orientation": "h", "y": -0.25},
-        "paper_bgcolor": clear,
-        "plot_bgcolor": clear,
-    }
+    return {"data": traces, "layout": layout(x_axis, f"Recall@{K} on held-out saves")}
 
 
 def _training(report: Mapping[str, Any]) -> str:
@@ -217,14 +162,14 @@ def _training(report: Mapping[str, Any]) -> str:
     for name, run in runs.items():
         seconds, flat = run.get("wall_clock_s"), {True: "yes", False: "no"}.get(run.get("flat"), "-")
         best = (run.get("best") or {}).get("score")
-        rows.append((name, [_cost(run.get("steps")), _cost(seconds and seconds / 60), _number(best), flat]))
+        rows.append((name, [rounded(run.get("steps")), rounded(seconds and seconds / 60), _number(best), flat]))
     about = (
         "Chosen on validation only. Flat: the validation score no longer rose over the last fifth of the steps. "
         "The curves are those of the rivals; other models are validated on other tasks."
     )
     chart = '<div id="curves" role="img" aria-label="Validation Recall of full and swapped over training steps"></div>'
     heads = ["Model", "Steps", "Minutes", "Best validation score", "Flat"]
-    return "<h2>Training</h2>" + _table("Training", heads, rows, about) + chart
+    return "<h2>Training</h2>" + table("Training", heads, rows, about) + chart
 
 
 def _curves(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +181,7 @@ def _curves(report: Mapping[str, Any]) -> dict[str, Any]:
             label = html.escape(name)
             x, y = [p["step"] for p in points], [p["score"] for p in points]
             traces.append({"type": "scatter", "mode": "lines+markers", "name": label, "x": x, "y": y})
-    return {"data": traces, "layout": _layout({"title": {"text": "Training step"}}, f"Validation Recall@{K}")}
+    return {"data": traces, "layout": layout({"title": {"text": "Training step"}}, f"Validation Recall@{K}")}
 
 
 def _pairs(report: Mapping[str, Any]) -> str:
@@ -247,25 +192,25 @@ def _pairs(report: Mapping[str, Any]) -> str:
         cells: list[str] = []
         for found in (pair[RECALL], pair[STRICT]):
             if found["diff"] is None:
-                cells += ["-", "-", _Words(found["verdict"])]
+                cells += ["-", "-", Words(found["verdict"])]
                 continue
             interval = "" if found["low"] is None else f"<small>[{found['low']:+.3f}, {found['high']:+.3f}]</small>"
             relative = "" if found["relative"] is None else f" ({found['relative']:+.0%})"
             cells.append(f"{found['diff']:+.3f}{relative}{interval}")
-            cells += [f"{found['win']} / {found['tie']} / {found['loss']}", _Words(found["verdict"])]
+            cells += [f"{found['win']} / {found['tie']} / {found['loss']}", Words(found["verdict"])]
         rows.append((f"against {key.removeprefix('swapped_vs_')}", cells))
-    heads = ["swapped", f"Recall@{K}", "Won / tied / lost", _Words("Verdict")]
-    heads += ["Strict", "Won / tied / lost", _Words("Verdict")]
+    heads = ["swapped", f"Recall@{K}", "Won / tied / lost", Words("Verdict")]
+    heads += ["Strict", "Won / tied / lost", Words("Verdict")]
     margin = _number((report.get("statistics") or {}).get("margin"))
     about = f"Differences over the same boards, relative change and 95 % intervals. Margin: {margin}."
-    return "<h2>Pairs</h2>" + _table("Pairs", heads, rows, about)
+    return "<h2>Pairs</h2>" + table("Pairs", heads, rows, about)
 
 
 def _claims(report: Mapping[str, Any]) -> str:
     """DESIGN.md section 1: three public numbers, three baselines, and what this evaluation says to each."""
     saved, pins = report.get("saved") or {}, report["workload"]["pins"]
     costs = [
-        f"{_percent(saved[name]['latency_ms'])} less time and {_percent(saved[name]['gflops'])} fewer FLOPs than {name}"
+        f"{percent(saved[name]['latency_ms'])} less time and {percent(saved[name]['gflops'])} fewer FLOPs than {name}"
         for name in ("full", "cached")
         if name in saved
     ]
@@ -278,23 +223,23 @@ def _claims(report: Mapping[str, Any]) -> str:
     full, ours = ((report["variants"].get(name) or {}).get("latency_ms", {}).get("p50") for name in ("full", "swapped"))
     speed = f"{full / ours:.1f} times at {pins} pins (p50 of full / swapped). " if full and ours else ""
     rows = [
-        ("Cost -90 %", [_Words("a frontier model's API"), _Words(cost)]),
-        ("Accuracy +30 %", [_Words("an off-the-shelf model"), _Words(" ".join(gains) or "not tested here")]),
+        ("Cost -90 %", [Words("a frontier model's API"), Words(cost)]),
+        ("Accuracy +30 %", [Words("an off-the-shelf model"), Words(" ".join(gains) or "not tested here")]),
         (
             "Latency 20x",
             [
-                _Words("encoding every image at run time"),
-                _Words(speed + "As the number of pins grows: not tested here."),
+                Words("encoding every image at run time"),
+                Words(speed + "As the number of pins grows: not tested here."),
             ],
         ),
     ]
     caption = "Three public claims about Pinterest's swap have three different baselines. They are not one effect."
-    heads = ["Claim", _Words("Its baseline"), _Words("Measured here")]
+    heads = ["Claim", Words("Its baseline"), Words("Measured here")]
     note = (
         "<p class='soft'>No public source says how Pinterest feeds its embedding into the model. One token per pin is "
         "PinLab's own hypothesis.</p>"
     )
-    return "<h2>The public claims</h2>" + _table("The public claims", heads, rows, caption) + note
+    return "<h2>The public claims</h2>" + table("The public claims", heads, rows, caption) + note
 
 
 def _slices(report: Mapping[str, Any]) -> str:
@@ -306,51 +251,21 @@ def _slices(report: Mapping[str, Any]) -> str:
             (value, [str(entry["boards"]), str(entry["clusters"]), *(_estimate(entry["variants"][n]) for n in names)])
             for value, entry in values.items()
         ]
-        table = _table(title, [title, "Boards", "Groups", *names], rows, f"Recall@{K}, measured.")
-        parts.append(f"<details><summary>{_text(title)}</summary>{table}</details>")
+        inside = table(title, [title, "Boards", "Groups", *names], rows, f"Recall@{K}, measured.")
+        parts.append(f"<details><summary>{escaped(title)}</summary>{inside}</details>")
     return "<h2>Slices</h2>" + "".join(parts) if parts else ""
 
 
 def _how(report: Mapping[str, Any]) -> str:
     names = ("workload", "statistics", "counts", "price", "methods", "provenance")
     shown = {name: report[name] for name in names if report.get(name)}
-    text = _text(json.dumps(shown, indent=1, ensure_ascii=False))
+    text = escaped(json.dumps(shown, indent=1, ensure_ascii=False))
     return (
         "<h2>How this was measured</h2><p>Per board, 20 % of the saves are held out for this test and 10 % for choices "
         "made before it. A query is up to 10 train pins of the board; candidates are all pins but the board's train "
         f"and validation pins. Recall@{K} = held-out pins in the top {K} / min({K}, held out). Strict: held-out pins "
         "that are in no overlapping board's train pins. Cold: pins that no model saw in training.</p>"
         f"<details><summary>All settings</summary><pre tabindex='0'>{text}</pre></details>"
-    )
-
-
-class _Words(str):
-    """A cell of running text: left-aligned and wrapped. Not escaped yet."""
-
-    __slots__ = ()
-
-
-def _table(
-    title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], about: str, subject: str = ""
-) -> str:
-    """A paragraph and a table whose first column names the row.
-
-    Plain cells are HTML already; `_Words`, headings, row names and `about` are escaped here.
-    """
-
-    def column(cell: str) -> str:
-        return ' class="text"' if isinstance(cell, _Words) else ""
-
-    head = "".join(f'<th scope="col"{column(name)}>{_text(name)}</th>' for name in heads)
-    lines = []
-    for name, cells in rows:
-        tds = "".join(f"<td{column(c)}>{_text(c) if isinstance(c, _Words) else c}</td>" for c in cells)
-        mark = ' class="subject"' if name == subject else ""
-        lines.append(f'<tr{mark}><th scope="row">{_text(name)}</th>{tds}</tr>')
-    # The paragraph stays outside: a caption would be as wide as the table and cut off on a narrow screen.
-    return (
-        f'<p class="soft">{_text(about)}</p><div class="scroll" tabindex="0" role="region" aria-label="{_text(title)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>\n"
     )
 
 
@@ -383,22 +298,5 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-def _cost(value: float | None) -> str:
-    """Three significant digits, never an exponent."""
-    if value is None:
-        return "-"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
-
-
 def _gap(upper: float | None, lower: float | None) -> float:
     return 0.0 if upper is None or lower is None else max(0.0, upper - lower)
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)

@@ -84,8 +84,8 @@ def cost_summary(timed: Sequence[Timed]) -> dict[str, Any]:
     """
     costs = [t.answer.cost for t in timed]
     return {
-        "latency_ms": {**_percentiles([c.latency_ms for c in costs]), "n": len(costs)},
-        "wall_ms": _percentiles([t.wall_ms for t in timed]),
+        "latency_ms": {**percentiles([c.latency_ms for c in costs]), "n": len(costs)},
+        "wall_ms": percentiles([t.wall_ms for t in timed]),
         "gflops": _mean([c.gflops for c in costs]),
         "tokens": _mean([c.tokens for c in costs]),
         "images_encoded": _mean([c.images_encoded for c in costs]),
@@ -115,7 +115,8 @@ def disagreements(variant: Variant, timed: Sequence[Timed], catalog: Catalog) ->
     return differ
 
 
-def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
+def percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    """p50 and p95; None when nothing was timed."""
     if not len(values):
         return {"p50": None, "p95": None}
     p50, p95 = np.percentile(values, [50, 95])

@@ -1,0 +1,131 @@
+"""One self-contained HTML page: what every report of PinLab is written with.
+
+No request leaves the page: plotly.js is inlined and a content security policy forbids everything else.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1b1b1f;--soft:#5a5a66;--line:#d9d9e0;--paper:#fff;--tint:#f4f3f8;--mark:#b3125b}
+@media(prefers-color-scheme:dark){:root{--ink:#ececf1;--soft:#a9a9b8;--line:#3a3a46;--paper:#16161b;--tint:#212129;
+--mark:#ff7ab0}}
+*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:32px 16px 64px}h1{font-size:1.1rem;color:var(--soft);font-weight:600}
+h2{font-size:1.25rem;margin:40px 0 8px}p{margin:8px 0;max-width:75ch}small,.soft{color:var(--soft)}
+.verdict{background:var(--tint);border-left:6px solid var(--mark);border-radius:8px;padding:16px 20px}
+.verdict p:first-child{font-size:1.6rem;line-height:1.25;font-weight:700;margin-top:0;max-width:none}
+.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px}
+table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{padding:8px 12px;text-align:right;
+border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,.text{text-align:left}
+td.text{white-space:normal;min-width:15ch}thead th{background:var(--tint)}td small{display:block}
+tr.subject th,tr.subject td{background:var(--tint);font-weight:600}details{margin:8px 0}summary{cursor:pointer}
+pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}#curves{height:320px}
+.chart{height:420px}
+"""
+
+SCRIPT = """
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const font = {color: getComputedStyle(document.body).color, family: "system-ui, sans-serif"};
+for (const [id, figure] of Object.entries(figures))
+  if (document.getElementById(id))
+    Plotly.newPlot(id, figure.data, {...figure.layout, font}, {responsive: true, displayModeBar: false});
+"""
+
+
+def render_document(title: str, body: str, figures: Mapping[str, Any]) -> str:
+    """A whole page, about 5 MB: plotly.js is in it.
+
+    Args:
+        title: not escaped yet. body: HTML. figures: element id -> Plotly figure, for those ids that the body has.
+    """
+    from plotly.offline import get_plotlyjs  # slow to import, and only needed to write
+
+    drawn = json.dumps(figures, ensure_ascii=True).replace("<", "\\u003c")  # no text may end the script element
+    title = escaped(title)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
+        "style-src 'unsafe-inline'; img-src data: blob:\">"
+        f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main><h1>{title}</h1>\n{body}</main>\n"
+        f'<script type="application/json" id="figures">{drawn}</script>\n'
+        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def verdict(lines: Sequence[str]) -> str:
+    """The box at the top of a page; its first line is the headline."""
+    inside = "".join(f"<p>{escaped(line)}</p>" for line in lines)
+    return f'<section class="verdict" aria-label="Verdict">{inside}</section>'
+
+
+class Words(str):
+    """A cell of running text: left-aligned and wrapped. Not escaped yet."""
+
+    __slots__ = ()
+
+
+def table(
+    title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], about: str, subject: str = ""
+) -> str:
+    """A paragraph and a table whose first column names the row.
+
+    Plain cells are HTML already; `Words`, headings, row names and `about` are escaped here.
+    """
+
+    def column(cell: str) -> str:
+        return ' class="text"' if isinstance(cell, Words) else ""
+
+    head = "".join(f'<th scope="col"{column(name)}>{escaped(name)}</th>' for name in heads)
+    lines = []
+    for name, cells in rows:
+        tds = "".join(f"<td{column(c)}>{escaped(c) if isinstance(c, Words) else c}</td>" for c in cells)
+        mark = ' class="subject"' if name == subject else ""
+        lines.append(f'<tr{mark}><th scope="row">{escaped(name)}</th>{tds}</tr>')
+    # The paragraph stays outside: a caption would be as wide as the table and cut off on a narrow screen.
+    return (
+        f'<p class="soft">{escaped(about)}</p>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(title)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>\n"
+    )
+
+
+def layout(x_axis: Mapping[str, Any], y_title: str) -> dict[str, Any]:
+    """Layout of a Plotly figure that reads on light and on dark."""
+    grid = {"gridcolor": "rgba(128,128,140,0.3)", "zerolinecolor": "rgba(128,128,140,0.3)"}  # seen on light and on dark
+    clear = "rgba(0,0,0,0)"
+    return {
+        "xaxis": {**x_axis, **grid},
+        "yaxis": {"rangemode": "tozero", "title": {"text": y_title}, **grid},
+        "margin": {"t": 16, "r": 16},
+        "legend": {"orientation": "h", "y": -0.25},
+        "paper_bgcolor": clear,
+        "plot_bgcolor": clear,
+    }
+
+
+def rounded(value: float | None) -> str:
+    """Three significant digits, never an exponent."""
+    if value is None:
+        return "-"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def percent(share: float | None) -> str:
+    """A share in whole percent."""
+    return "-" if share is None else f"{share:.0%}"
+
+
+def escaped(value: object) -> str:
+    """As HTML text, also inside an attribute."""
+    return html.escape(str(value), quote=True)
