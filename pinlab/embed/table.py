@@ -37,7 +37,13 @@ class EmbeddingTable:
     scales: Tensor
 
     def vectors(self, pins: Sequence[str], content: Mapping[str, str], key: Mapping[str, str]) -> Tensor:
-        """float32 (len(pins), E), rows of length 1.
+        """float32 (len(pins), E), rows of length 1. Raises what `stored` raises."""
+        return dequantise(*self.stored(pins, content, key))
+
+    def stored(
+        self, pins: Sequence[str], content: Mapping[str, str], key: Mapping[str, str]
+    ) -> tuple[Tensor, Tensor]:
+        """Codes int8 (len(pins), E) and scales float32 (len(pins), 1), as they lie in the table.
 
         Raises:
             PinLabError: the table was made with another encoder, preprocessing or saves, or a pin is
@@ -52,7 +58,7 @@ class EmbeddingTable:
             if self.rows.get(pin) != content[pin]:
                 raise PinLabError(f"pin {pin!r} has no fresh embedding in the table; run `python -m pinlab embed`")
         at = torch.tensor([position[pin] for pin in pins], dtype=torch.long)
-        return dequantise(self.codes[at], self.scales[at])
+        return self.codes[at], self.scales[at]
 
 
 def quantise(vectors: Tensor) -> tuple[Tensor, Tensor]:

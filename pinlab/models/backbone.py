@@ -25,6 +25,18 @@ def text_width(config: Qwen3VLConfig) -> int:
     return int(cast(Any, config.text_config).hidden_size)
 
 
+def encoder_outputs(features: VisionFeatures | None) -> Any:
+    """Features as `mm_encoder_outputs` of `Qwen3VLModel.forward`; None where no prompt shows a picture."""
+    if features is None or not features.tokens.numel():
+        return None
+    # Lists of tensors per picture, as `get_image_features` gives them; the annotations say less.
+    found = BaseModelOutputWithDeepstackFeatures(
+        pooler_output=cast(Any, [features.tokens.flatten(0, 1)]),
+        deepstack_features=cast(Any, [[layer.flatten(0, 1)] for layer in features.deepstack]),
+    )
+    return {"image": found}
+
+
 class Backbone(nn.Module):
     """Qwen3-VL (with or without its vision layer) and a linear head to a 128-d unit vector."""
 
@@ -69,7 +81,10 @@ class Backbone(nn.Module):
         Returns:
             float (B, 128), rows of length 1.
         """
-        hidden = self.hidden(batch, features)  # (B, T, D)
+        return self.read(self.hidden(batch, features), batch)
+
+    def read(self, hidden: Tensor, batch: PromptBatch) -> Tensor:
+        """Final hidden states (B, T, D) to unit vectors (B, 128)."""
         rows = torch.arange(len(batch.last), device=hidden.device)
         shown = (batch.ids == self.qwen.config.image_token_id).unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
         pictures = (hidden * shown).sum(1) / shown.sum(1).clamp(min=1)
@@ -77,18 +92,12 @@ class Backbone(nn.Module):
 
     def hidden(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
         """Final hidden states (B, T, D) of the text stack."""
-        images = None
-        if features is not None and features.tokens.numel():
-            images = {
-                # Lists of tensors per picture, as `get_image_features` gives them; the annotations say less.
-                "image": BaseModelOutputWithDeepstackFeatures(
-                    pooler_output=cast(Any, [features.tokens.flatten(0, 1)]),
-                    deepstack_features=cast(Any, [[layer.flatten(0, 1)] for layer in features.deepstack]),
-                )
-            }
         # Explicit positions: `rope_deltas` of the model object is mutable state that requests would share.
         out = self.qwen(
-            input_ids=batch.ids, position_ids=batch.positions, mm_encoder_outputs=images, use_cache=False
+            input_ids=batch.ids,
+            position_ids=batch.positions,
+            mm_encoder_outputs=encoder_outputs(features),
+            use_cache=False,
         )
         return out.last_hidden_state
 

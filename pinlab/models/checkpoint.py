@@ -78,12 +78,7 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
     Raises:
         PinLabError: a file is missing or broken, or weights do not fit the configuration.
     """
-    if not (folder / "config.json").is_file():
-        raise PinLabError(f"{folder}: no model here (config.json is missing); run `python -m pinlab train`")
-    try:
-        config = Qwen3VLConfig.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PinLabError(f"{folder / 'config.json'} is no configuration ({_line(error)}); {_AGAIN}") from error
+    config = read_config(folder)
     weights = read_shards(folder)
     with torch.device("meta"):
         qwen = Qwen3VLModel(config)
@@ -99,7 +94,7 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
     if vision_layer:
         qwen.visual.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(qwen.visual.config)
     backbone = Backbone(qwen)
-    extra = {k: v.float() for k, v in _read(folder / "head.safetensors").items()}
+    extra = {k: v.float() for k, v in read_tensors(folder / "head.safetensors").items()}
     try:
         backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
         backbone.gate.data = extra.pop("head.gate")
@@ -107,6 +102,16 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
         raise PinLabError(f"{folder / 'head.safetensors'}: no head of this model ({_line(error)}); {_AGAIN}") from error
     assert backbone.has_vision_layer == vision_layer
     return backbone.eval().requires_grad_(False), extra
+
+
+def read_config(folder: Path) -> Qwen3VLConfig:
+    """config.json of a model folder; PinLabError when it is missing or broken."""
+    if not (folder / "config.json").is_file():
+        raise PinLabError(f"{folder}: no model here (config.json is missing); run `python -m pinlab train`")
+    try:
+        return Qwen3VLConfig.from_pretrained(folder)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PinLabError(f"{folder / 'config.json'} is no configuration ({_line(error)}); {_AGAIN}") from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -128,7 +133,7 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
             raise PinLabError(f"{index} is no list of shards ({_line(error)}); {_AGAIN}") from error
     weights: dict[str, Tensor] = {}
     for name in names:
-        weights |= _read(folder / name)
+        weights |= read_tensors(folder / name)
     return {key.removeprefix("model."): value for key, value in weights.items()}
 
 
@@ -191,7 +196,8 @@ def _half(value: Tensor) -> Tensor:
     return value.to(torch.bfloat16) if value.is_floating_point() else value
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file as stored; PinLabError when it is missing or broken."""
     try:
         return load_file(path)
     except FileNotFoundError as error:

@@ -60,8 +60,18 @@ class ModelVariant:
     @torch.inference_mode()
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
         """float32 (Q, N), batched: what `answer` gives but for rounding. Queries of pins and text only."""
-        rows = [self._batch(queries[i : i + BATCH]) for i in range(0, len(queries), BATCH)]
-        return (torch.cat(rows) @ self.items.T).cpu().numpy()
+        return (self.vectors(queries) @ self.items.T).cpu().numpy()
+
+    @torch.inference_mode()
+    def vector(self, query: Query) -> Tensor:
+        """float32 (128,): the query vector that `answer` ranks with."""
+        with self.lock:
+            return self._query(query, StageTimer())[0]
+
+    @torch.inference_mode()
+    def vectors(self, queries: Sequence[Query]) -> Tensor:
+        """float32 (Q, 128), batched: what `vector` gives but for rounding. Queries of pins and text only."""
+        return torch.cat([self._batch(queries[i : i + BATCH]) for i in range(0, len(queries), BATCH)])
 
     def _query(self, query: Query, timer: StageTimer) -> tuple[Tensor, int, int, dict[str, float]]:
         """Vector (128,), text-stack tokens, pictures encoded, GFLOPs by stage."""
