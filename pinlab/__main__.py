@@ -1,7 +1,7 @@
 """The command line: `python -m pinlab VERB`. One function per verb.
 
 `--json` prints one JSON object as the last line of standard output; progress goes to standard error.
-Exit 0 on success, 2 on bad input with one clear line.
+Exit 0 on success, 2 on bad input with one clear line; `verify` exits 1 when what it measured breaks a bound.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from pinlab.records import Answer, PinLabError, Query
+
+if TYPE_CHECKING:
+    from pinlab.measure.verify import Row
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 LabPath = Annotated[Path, typer.Argument(metavar="LAB", help="lab folder, such as assets/illustrations")]
@@ -139,6 +142,55 @@ def bench(
     if out is not None:
         write_page(report, out)
     print(json.dumps(report, allow_nan=False) if as_json else "\n".join(summary_lines(report)))
+
+
+@cli.command()
+def verify(lab: LabPath, as_json: AsJson = False) -> None:
+    """Measure the exactness table: cached is full, swapped is a plain Qwen3 ... Exit 1 when a row fails."""
+    from pinlab.lab import open_lab
+    from pinlab.release import verify_lab, verify_record
+
+    opened = open_lab(lab)
+    rows = verify_lab(opened, lambda name: print(f"measuring {name}", file=sys.stderr))
+    if as_json:
+        print(json.dumps(verify_record(opened, rows), allow_nan=False))
+    else:
+        for row in rows:
+            print(f"{_verdict(row.passed):11}  {row.name:36}  {_measured(row)}  {row.compares}")
+        print(f"{sum(row.passed is True for row in rows)} of {len(rows)} pass on {opened.device}, {opened.dtype}")
+    if any(row.passed is False for row in rows):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def export(
+    lab: LabPath,
+    out: Annotated[Path, typer.Option(help="a new or empty folder, or an earlier export")],
+    variant: Annotated[str, typer.Option(help="`swapped` is the only one that can be exported")] = "swapped",
+    as_json: AsJson = False,
+) -> None:
+    """Write swapped as a plain Qwen3 checkpoint with projector, pin embeddings and a README on serving it."""
+    from pinlab.lab import open_lab
+    from pinlab.release import export_lab
+
+    record = export_lab(open_lab(lab), variant, out)
+    if as_json:
+        print(json.dumps(record))
+        return
+    size, trip = sum(record["files"].values()), record["round_trip"]
+    print(f"{out}: Qwen3 and {record['pins']} pins, {size / 1e6:.1f} MB; {out / 'README.md'} says how to use it")
+    print(f"round trip: query vectors differ by at most {trip['max_difference']:.1e} (bound {trip['bound']:.0e})")
+
+
+def _verdict(passed: bool | None) -> str:
+    return {True: "pass", False: "FAIL", None: "not checked"}[passed]
+
+
+def _measured(row: Row) -> str:
+    if row.difference is None:
+        return f"{row.reason};"
+    bound = "0.0" if row.bound == 0 else f"< {row.bound:.0e}"
+    return f"{row.difference:7.1e} (bound {bound:7})"
 
 
 def answer_record(variant: str, answer: Answer) -> dict:

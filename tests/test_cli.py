@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 import toy
+from safetensors.torch import load_file, save_file
 
 from pinlab import __main__ as command_line
+from pinlab import release
 from pinlab.catalog.images import read_image
-from pinlab.lab import open_lab
+from pinlab.lab import Lab, open_lab
 from pinlab.measure import bench
 from pinlab.records import Query
 
@@ -130,6 +132,14 @@ BAD = {
     "unknown size": (["bench", "--size", "70b"], "--size 70b: there are nano, 2b, 4b, 8b"),
     "no multiple of 32": (["bench", "--pixels", "100"], "--pixels 100: "),
     "no folder for the page": (["bench", "--out", "no/such/page.html"], "--out no/such/page.html: no file can be"),
+    "no lab to verify": (["verify", "nowhere"], "nowhere: no such lab folder"),
+    "no lab to export": (["export", "nowhere", "--out", "never-made"], "nowhere: no such lab folder"),
+    "export of full": (
+        ["export", LAB, "--variant", "full", "--out", "never-made"],
+        "full cannot be exported: only swapped is a plain text model (one token per pin, no vision layer)",
+    ),
+    "export without a place": (["export", LAB], "Missing option '--out'"),
+    "export over a stranger": (["export", LAB, "--out", LAB], "LAB is there and is no earlier export"),
     "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
 }
 
@@ -143,8 +153,9 @@ def test_bad_input_is_one_line(
     assert run_here(monkeypatch, *given) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.startswith(f"pinlab: {message}")
+    assert err.startswith(f"pinlab: {message.replace(LAB, str(toy.trained_folder()))}")
     assert err.count("\n") == 1
+    assert not Path("never-made").exists()
 
 
 def test_evaluate_prints_its_report_though_a_curve_has_gaps(
@@ -183,6 +194,85 @@ def test_bench_prints_one_json_object_and_writes_a_page(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("nano, 2 pins at 64 px")
     assert [line.split()[0] for line in lines[2:6]] == ["full", "cached", "pooled", "swapped"]
+
+
+def test_export_writes_a_checkpoint_and_says_how_exact_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab, out = toy.trained_folder(), tmp_path / "served"
+    assert run_here(monkeypatch, "export", lab, "--variant", "swapped", "--out", out, "--json") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    record = json.loads(printed)
+    assert set(record) == {"out", "variant", "model_type", "pins", "files", "round_trip"}
+    assert (record["variant"], record["model_type"], record["pins"]) == ("swapped", "qwen3", toy.PINS)
+    assert record["files"] == {path.name: path.stat().st_size for path in out.iterdir()}
+    assert record["round_trip"]["max_difference"] < record["round_trip"]["bound"] == 1e-5
+    assert record["round_trip"]["queries"] == 8
+    assert json.loads((out / "config.json").read_text())["model_type"] == "qwen3"
+    assert run_here(monkeypatch, "export", lab, "--out", out) == 0  # over the earlier one
+    assert "round trip: query vectors differ by at most" in capsys.readouterr().out
+
+
+def test_an_export_that_is_not_exact_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken(monkeypatch)
+    assert run_here(monkeypatch, "export", toy.trained_folder(), "--out", tmp_path / "served") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "not written, since the exported model's query vectors differ from the lab's by" in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_of_an_untrained_lab_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.build(tmp_path / "lab")
+    capsys.readouterr()
+    assert run_here(monkeypatch, "export", tmp_path / "lab", "--out", tmp_path / "served") == 2
+    lines = capsys.readouterr().err.splitlines()
+    lab = tmp_path / "lab"
+    assert lines[-1] == f"pinlab: swapped is not trained in {lab}; run `python -m pinlab train {lab}`"
+    assert not (tmp_path / "served").exists()
+
+
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports exchange two weights from here on."""
+    write = release.write_swapped
+
+    def exchanged(lab: Lab, folder: Path) -> None:
+        write(lab, folder)
+        path, name = folder / "model.safetensors", "model.layers.{}.mlp.up_proj.weight"
+        weights = load_file(path)
+        weights[name.format(0)], weights[name.format(1)] = weights[name.format(1)], weights[name.format(0)]
+        save_file(weights, path, metadata={"format": "pt"})
+
+    monkeypatch.setattr(release, "write_swapped", exchanged)
+
+
+def test_verify_prints_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(monkeypatch, "verify", toy.trained_folder()) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 17
+    assert all(line.startswith("pass") for line in lines[:16])
+    assert lines[16] == "16 of 16 pass on cpu, float32"
+    assert "measuring cached vs full" in err
+
+
+def test_verify_exits_1_when_a_row_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    broken(monkeypatch)
+    assert run_here(monkeypatch, "verify", toy.trained_folder(), "--json") == 1
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    table = json.loads(out)
+    assert set(table) == {"lab", "device", "dtype", "threads", "rows", "passed", "failed", "not_checked"}
+    assert (table["passed"], table["failed"], table["not_checked"]) == (15, 1, 0)
+    (failed,) = [row for row in table["rows"] if not row["passed"]]
+    assert set(failed) == {"name", "compares", "bound", "difference", "reason", "passed"}
+    assert failed["name"] == "swapped vs exported Qwen3"
+    assert failed["difference"] > failed["bound"]
 
 
 def test_help_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

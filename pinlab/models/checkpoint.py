@@ -167,7 +167,7 @@ def load_encoder(folder: Path, tower_folder: Path) -> tuple[PinEncoder, Backbone
 
 def load_fusion(folder: Path) -> PinEncoder:
     """The pin encoder alone, for whoever has the model it stands on."""
-    return _encoder(_read(folder / "head.safetensors"), folder)
+    return _encoder(read_tensors(folder / "head.safetensors"), folder)
 
 
 def _encoder(tensors: dict[str, Tensor], folder: Path) -> PinEncoder:
