@@ -156,7 +156,7 @@ def verify(lab: LabPath, as_json: AsJson = False) -> None:
         print(json.dumps(verify_record(opened, rows), allow_nan=False))
     else:
         for row in rows:
-            print(f"{_verdict(row.passed):11}  {row.name:36}  {_measured(row)}  {row.compares}")
+            print(f"{_verdict(row.passed):11}  {row.name:33}  {_measured(row):24}  {row.compares}")
         print(f"{sum(row.passed is True for row in rows)} of {len(rows)} pass on {opened.device}, {opened.dtype}")
     if any(row.passed is False for row in rows):
         raise typer.Exit(1)
@@ -188,9 +188,8 @@ def _verdict(passed: bool | None) -> str:
 
 def _measured(row: Row) -> str:
     if row.difference is None:
-        return f"{row.reason};"
-    bound = "0.0" if row.bound == 0 else f"< {row.bound:.0e}"
-    return f"{row.difference:7.1e} (bound {bound:7})"
+        return row.reason
+    return f"{row.difference:.1e} (bound {'0.0' if row.bound == 0 else f'< {row.bound:.0e}'})"
 
 
 def answer_record(variant: str, answer: Answer) -> dict:

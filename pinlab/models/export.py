@@ -131,7 +131,7 @@ def write_export(folder: Path, model: Path, pins: Pins, provenance: Mapping[str,
     if qwen3.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     tokenizer = load_tokenizer(model)
-    qwen3.eos_token_id = tokenizer.eos_token_id
+    qwen3.eos_token_id = cast(Any, tokenizer.eos_token_id)
     save_torch_state_dict(weights, folder)
     _write_config(qwen3, folder / "config.json")
     _write_tokenizer(tokenizer, folder)
