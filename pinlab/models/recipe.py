@@ -32,9 +32,9 @@ from pinlab.models.training import Outcome, Plan, train
 
 BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=2400, batch=128, learning_rate=7e-4, validate_every=100)
-FULL_PLAN = Plan(steps=700, batch=64, learning_rate=5e-4, validate_every=100)
+FULL_PLAN = Plan(steps=800, batch=64, learning_rate=5e-4, validate_every=100)
 ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
-SWAPPED_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100)
+SWAPPED_PLAN = Plan(steps=600, batch=64, learning_rate=5e-4, validate_every=100)
 TEACHER_SHARE = 0.4
 
 
