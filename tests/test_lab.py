@@ -192,7 +192,7 @@ def test_embedding_again_refreshes_what_changed_and_nothing_else(folder: Path) -
     opened = open_lab(folder)
     files = {p.name: p for p in (folder / "embeddings").iterdir()}
     before = {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in files.items()}
-    nudge(folder / "models" / "full" / "model.safetensors")
+    nudge(folder / "models" / "full" / "head.safetensors")
     steps.embed_lab(opened)
     rewritten = {n for n, p in files.items() if n.startswith("items-") and p.stat().st_mtime_ns != before[n][0]}
     assert rewritten == {"items-full.safetensors", "items-full-seed1.safetensors"}
