@@ -183,7 +183,7 @@ class Workshop:
         path = self.models / name / "training.json"
         if path.is_file():
             made_from = json.loads(path.read_text())
-            if made_from["data_hash"] == self.data.data_hash and made_from["parents"] == self._parents(name):
+            if made_from["data_hash"] == self.data.data_hash and made_from.get("parents", {}) == self._parents(name):
                 print(f"{name}: trained already on this data", file=sys.stderr)
                 return
         self._check_runs()

@@ -1,7 +1,8 @@
-"""The bundled lab: page, endpoint and command line give one and the same answer, to the last digit."""
+"""The bundled lab: one and the same answer from page, endpoint and command line; models that the recipe made."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pinlab.lab import open_lab
 from pinlab.ui import api, cards, compare, state
 from pinlab.ui.answers import one_at_a_time
 from pinlab.ui.cards import Deck
@@ -20,8 +22,6 @@ pytestmark = pytest.mark.skipif(not site.bundled_is_whole(), reason="the bundled
 
 @pytest.fixture(scope="module")
 def deck() -> Deck:
-    from pinlab.lab import open_lab
-
     return Deck(one_at_a_time(open_lab(site.BUNDLED)))
 
 
@@ -53,3 +53,27 @@ def test_every_variant_answers_the_first_board(deck: Deck) -> None:
     board = compare.first_board(deck.lab)
     for variant in deck.variants:
         assert len(api.recommend(deck.lab, variant, board, "", None, 10)["hits"]) == 10
+
+
+def test_the_shipped_models_are_what_the_recipe_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m pinlab train` finds nothing to do, and the plans are those that were trained."""
+    from pinlab.models import recipe
+    from pinlab.steps import FULL_SEEDS, SWAPPED_SEEDS, Workshop, training_table
+
+    lab = open_lab(site.BUNDLED)
+    seeds = {"full": FULL_SEEDS, "swapped": SWAPPED_SEEDS}
+    models = {f"{name}-seed{seed}" if seed else name for name, some in seeds.items() for seed in some}
+    assert set(lab.trained()) == models | {"base", "pin-encoder"}
+
+    def train() -> None:
+        pytest.fail("a shipped model is stale")
+
+    for name in lab.trained():
+        Workshop(lab)._once(name, train)
+        assert f"{name}: trained already" in capsys.readouterr().err
+    plans = {"base": recipe.BASE_PLAN, "pin-encoder": recipe.ENCODER_PLAN}
+    plans |= {"full": recipe.FULL_PLAN, "swapped": recipe.SWAPPED_PLAN}
+    for name, made in training_table(lab).items():
+        variant, _, seed = name.partition("-seed")
+        assert made["plan"] == dataclasses.asdict(recipe.with_seed(plans[variant], int(seed or 0))), name
+        assert made.get("tuned", {"steps": recipe.TUNED_PLAN.steps})["steps"] == recipe.TUNED_PLAN.steps, name
