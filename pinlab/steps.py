@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -40,11 +41,11 @@ from pinlab.models.checkpoint import (
 )
 from pinlab.models.data import TrainingSet, training_set
 from pinlab.models.features import base_items, pin_content, tower_outputs
-from pinlab.models.images import catalog_images
-from pinlab.models.inputs import MetadataTokens, PinInput, StoredEmbeddings, StoredVision
-from pinlab.models.pin_encoder import PinContent, SaveGraph, embed_all, embed_pictures, fold_tables
+from pinlab.models.images import catalog_images, picture_views
+from pinlab.models.inputs import EmbeddingTables, MetadataTokens, PinInput, StoredEmbeddings, StoredVision
+from pinlab.models.pin_encoder import PinContent, SaveGraph, embed_all, embed_pictures, embed_unsaved, fold_tables
 from pinlab.models.prompt import PromptBuilder
-from pinlab.models.tasks import item_vectors, validation_queries, validation_recall
+from pinlab.models.tasks import item_vectors, training_dtype, validation_queries, validation_recall
 from pinlab.models.training import Outcome, Plan
 from pinlab.records import PinLabError
 
@@ -72,14 +73,16 @@ class Workshop:
         self.lab = lab
         self.models, self.runs = lab.path / "models", lab.path / "runs"
         self.data: TrainingSet = training_set(lab.catalog, lab.split)
-        self._images: Tensor | None = None
 
-    @property
+    @cached_property
     def images(self) -> Tensor:
         """uint8 (N, S, S, 3), decoded once."""
-        if self._images is None:
-            self._images = catalog_images(self.lab.catalog)
-        return self._images
+        return catalog_images(self.lab.catalog)
+
+    @cached_property
+    def views(self) -> Tensor:
+        """uint8 (VIEWS * N, S, S, 3), see `picture_views`."""
+        return picture_views(self.lab.catalog, self.images)
 
     def train_all(self, full_seeds: Sequence[int] = FULL_SEEDS, swapped_seeds: Sequence[int] = SWAPPED_SEEDS) -> None:
         """The whole recipe."""
@@ -125,8 +128,8 @@ class Workshop:
         plan = recipe.with_seed(recipe.FULL_PLAN, seed)
         name = _folder("full", seed)
         builder = PromptBuilder(tokenizer)
-        teacher = recipe.teacher_of(self.tables()[0])
-        outcome = recipe.train_full(tuned, builder, self.data, self.images, teacher, self.runs / name, plan)
+        teacher = recipe.teacher_of(self.tables, self.data.size)
+        outcome = recipe.train_full(tuned, builder, self.data, self.views, teacher, self.runs / name, plan)
         training = self._record("full", plan, outcome) | {"tuned": record}
         # One tower for all seeds: stored once.
         save_backbone(self.models / name, tuned, tokenizer, training, vision_layer=seed == 0)
@@ -134,23 +137,27 @@ class Workshop:
     def train_swapped(self, seed: int) -> None:
         """Take the vision layer out, train projector and text stack on stored embeddings."""
         tuned, tokenizer, record = self.tuned()
-        tables, uploads = self.tables()
         plan = recipe.with_seed(recipe.SWAPPED_PLAN, seed)
         name = _folder("swapped", seed)
         projector, outcome = recipe.train_swapped(
-            tuned, PromptBuilder(tokenizer), self.data, tables, uploads, self.runs / name, plan
+            tuned, PromptBuilder(tokenizer), self.data, self.tables, self.runs / name, plan
         )
         extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
         training = self._record("swapped", plan, outcome) | {"tuned": record}
         save_backbone(self.models / name, tuned, tokenizer, training, extra)
 
-    def tables(self) -> tuple[Tensor, Tensor]:
-        """Pin embeddings by hidden fold, (FOLDS + 1, N, E), and of bare pictures, (N, E); int8 and back."""
+    @cached_property
+    def tables(self) -> EmbeddingTables:
+        """Pin embeddings of every view by what is known of the pin; int8 and back, as the table will give them."""
         tuned, tokenizer, _ = self.tuned()
-        encoder = load_fusion(self.models / "pin-encoder")
-        content = self.content(tuned, tokenizer)
-        tables = fold_tables(encoder, content, SaveGraph(self.data))
-        return torch.stack([_stored(table) for table in tables]), _stored(embed_pictures(encoder, content))
+        encoder, graph = load_fusion(self.models / "pin-encoder"), SaveGraph(self.data)
+        saved, unsaved, bare = [], [], []
+        for pictures in tqdm(self.views.split(self.data.size), desc="embeddings of views"):
+            content = self.content(tuned, tokenizer, pictures)
+            saved.append(torch.stack([_stored(table) for table in fold_tables(encoder, content, graph)]))
+            unsaved.append(_stored(embed_unsaved(encoder, content)))
+            bare.append(_stored(embed_pictures(encoder, content)))
+        return EmbeddingTables(torch.cat(saved, dim=1), torch.cat(unsaved), torch.cat(bare))
 
     def tuned(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
         """Where both rivals start: `base` tuned on saves with its tower; trained once, then read from its run."""
@@ -161,10 +168,12 @@ class Workshop:
         backbone.load_state_dict({k: v.to(torch.bfloat16).float() for k, v in backbone.state_dict().items()})
         return backbone.eval(), tokenizer, asdict(outcome)
 
-    def content(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast) -> PinContent:
-        """The pin encoder's frozen inputs."""
+    def content(
+        self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, pictures: Tensor | None = None
+    ) -> PinContent:
+        """The pin encoder's frozen inputs, of the catalog's pictures or of another view of them."""
         tuned.use_attention("sdpa")
-        features = tower_outputs(tuned, self.images)
+        features = tower_outputs(tuned, self.images if pictures is None else pictures)
         return pin_content(tuned, PromptBuilder(tokenizer), features, self.data.texts)
 
     def _base_forms(self, backbone: Backbone, builder: PromptBuilder) -> dict[str, dict[str, float]]:
@@ -209,7 +218,8 @@ class Workshop:
             "data_hash": self.data.data_hash,
             "parents": self._parents(variant),
             "command": "python -m pinlab train LAB --base nano",
-            "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+            "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+            f"{training_dtype()} matmuls",
             "plan": asdict(plan),
             **asdict(outcome),
         }
@@ -275,7 +285,7 @@ def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:
     pins: PinInput
     if name.startswith("swapped"):
         table = lab.embeddings.cpu()  # the lab may be on a GPU; the models here are not
-        swapped = StoredEmbeddings(table[None], table, text_width(backbone.qwen.config))
+        swapped = StoredEmbeddings(EmbeddingTables.of_table(table), len(table), text_width(backbone.qwen.config))
         swapped.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
         pins = swapped
     else:

@@ -100,6 +100,28 @@ def encode_webp(image: np.ndarray, long_side: int = 192, quality: int = 80) -> b
     return out.getvalue()
 
 
+def reencode(
+    image: np.ndarray, *, crop: tuple[float, float, float, float] = (0, 0, 0, 0), scale: float = 1.0, quality: int = 60
+) -> np.ndarray:
+    """A picture as it comes back from the web: cropped, resized, compressed as JPEG, decoded again.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        crop: share of the width or height that is cut off at the left, top, right and bottom.
+        scale: factor of both sides.
+        quality: JPEG quality, 0 to 100.
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    picture = _from_array(image)
+    left, top, right, bottom = (round(c * side) for c, side in zip(crop, 2 * picture.size, strict=True))
+    cut = picture.crop((left, top, picture.width - right, picture.height - bottom))
+    out = io.BytesIO()
+    _resize(cut, scale).save(out, "JPEG", quality=quality)
+    return np.array(Image.open(out, formats=["JPEG"]))
+
+
 def _read_bytes(data: bytes | Path, name: str) -> bytes:
     if isinstance(data, (str, Path)):
         path = Path(data)

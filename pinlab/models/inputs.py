@@ -1,11 +1,16 @@
 """How a pin is shown to the text stack: the one object in which `full` and `swapped` differ.
 
-Legend: N pins of the catalog, V visual tokens per pin, D text width, E pin-embedding width, F folds.
+A view is a catalog's pictures once more, each re-encoded as uploads are (`images.picture_views`); view 0 is the
+catalog's own.
+
+Legend: N pins of the catalog, R rows asked for, W views, V visual tokens per pin, D text width, E pin-embedding
+width, F folds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +21,46 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 from pinlab.models.backbone import Projector
 from pinlab.models.prompt import PinPart, PromptBuilder
 from pinlab.models.vision import VisionFeatures, augment, normalise, patch_size, run_tower_batched
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How the pins of a prompt are shown.
+
+    Args:
+        metadata: False leaves title and description out of the prompt.
+        fold: saves of this fold are hidden from whatever knows saves.
+        upload: bare pictures, neither metadata nor saves.
+        views: int64 (R,), which view of each picture; None shows the catalog's own.
+        unsaved: bool (R,), pins that are shown as if nobody had saved them; None for none.
+    """
+
+    metadata: bool = True
+    fold: int | None = None
+    upload: bool = False
+    views: np.ndarray | None = None
+    unsaved: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingTables:
+    """Pin embeddings in all the states of knowledge that training shows them in, view after view.
+
+    Args:
+        saved: (F + 1, W * N, E); table f was computed without the train saves of fold f, so that a target's own
+            save is as absent in training as a held-out save is in the test; the last one with all.
+        unsaved: (W * N, E) picture and metadata only, as a cold pin has.
+        bare: (W * N, E) the picture only, as an upload has.
+    """
+
+    saved: Tensor
+    unsaved: Tensor
+    bare: Tensor
+
+    @staticmethod
+    def of_table(table: Tensor) -> EmbeddingTables:
+        """The stored table (N, E) alone, to answer from."""
+        return EmbeddingTables(table[None], table, table)
 
 
 class PinInput(Protocol):
@@ -30,9 +75,8 @@ class PinInput(Protocol):
         """How the pin of a row is written into the prompt."""
         ...
 
-    def features(self, rows: np.ndarray, fold: int | None, upload: bool) -> VisionFeatures:
-        """Features of rows (R,), in order. `fold` hides that fold's saves from whatever knows saves;
-        `upload` shows the pin as a bare picture: no metadata, no saves."""
+    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
+        """Features of rows (R,), in order."""
         ...
 
 
@@ -45,9 +89,16 @@ class MetadataTokens:
     def __getitem__(self, row: int) -> tuple[int, ...]:
         return self.ids[row]
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
 
 class StoredVision:
-    """Visual tokens and DeepStack features computed once per pin by a tower that is not being trained."""
+    """Visual tokens and DeepStack features computed once per picture by a tower that is not being trained.
+
+    Args:
+        features: of W * N pictures, view after view.
+    """
 
     def __init__(self, features: VisionFeatures, metadata: MetadataTokens) -> None:
         self.modules = nn.Module()
@@ -59,9 +110,9 @@ class StoredVision:
         """Image tokens between markers, and metadata tokens."""
         return PinPart((self.side, self.side), True, self.metadata[row] if metadata else ())
 
-    def features(self, rows: np.ndarray, fold: int | None, upload: bool) -> VisionFeatures:
+    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
         """(R, V, D) stored tokens; saves never entered them, so there is nothing to hide."""
-        return self.stored.select(torch.from_numpy(rows))
+        return self.stored.select(_pictures(rows, shown, len(self.metadata)))
 
 
 class LiveVision:
@@ -77,8 +128,8 @@ class LiveVision:
         """Image tokens between markers, and metadata tokens."""
         return PinPart((self.side, self.side), True, self.metadata[row] if metadata else ())
 
-    def features(self, rows: np.ndarray, fold: int | None, upload: bool) -> VisionFeatures:
-        """(R, V, D) fresh tokens with gradient."""
+    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
+        """(R, V, D) fresh tokens with gradient; every step augments anew, so views play no part."""
         pixels = normalise(self.images[torch.from_numpy(rows)])
         if self.visual.training:
             pixels = augment(pixels, self.generator)
@@ -89,21 +140,32 @@ class StoredEmbeddings:
     """Frozen pin embeddings through a projector: one token per pin.
 
     Args:
-        tables: (F + 1, N, E); table f was computed without the train saves of fold f, so that a target's
-            own save is as absent in training as a held-out save is in the test; the last one with all.
-        uploads: (N, E) embeddings of the bare pictures, as the pin encoder embeds an upload.
+        tables: the embeddings.
+        pins: N.
+        hidden: D.
     """
 
-    def __init__(self, tables: Tensor, uploads: Tensor, hidden: int) -> None:
-        self.tables, self.uploads = tables, uploads
-        self.projector = Projector(tables.shape[-1], hidden)
+    def __init__(self, tables: EmbeddingTables, pins: int, hidden: int) -> None:
+        self.tables, self.pins = tables, pins
+        self.projector = Projector(tables.unsaved.shape[-1], hidden)
         self.modules = self.projector
 
     def part(self, row: int, metadata: bool) -> PinPart:
         """One image token; the metadata is inside the embedding."""
         return PinPart((1, 1), False)
 
-    def features(self, rows: np.ndarray, fold: int | None, upload: bool) -> VisionFeatures:
+    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
         """(R, 1, D) projected embeddings."""
-        table = self.uploads if upload else self.tables[-1 if fold is None else fold]
-        return self.projector(table[torch.from_numpy(rows)])
+        pictures = _pictures(rows, shown, self.pins)
+        if shown.upload:
+            return self.projector(self.tables.bare[pictures])
+        embeddings = self.tables.saved[-1 if shown.fold is None else shown.fold, pictures]
+        if shown.unsaved is not None:
+            alone = torch.from_numpy(shown.unsaved).unsqueeze(-1)
+            embeddings = torch.where(alone, self.tables.unsaved[pictures], embeddings)
+        return self.projector(embeddings)
+
+
+def _pictures(rows: np.ndarray, shown: Shown, pins: int) -> Tensor:
+    """int64 (R,): where the shown view of each row lies among W * N pictures."""
+    return torch.from_numpy(rows if shown.views is None else shown.views * pins + rows)

@@ -216,6 +216,14 @@ def embed_all(encoder: PinEncoder, content: PinContent, graph: SaveGraph, hidden
 
 
 @torch.inference_mode()
+def embed_unsaved(encoder: PinEncoder, content: PinContent) -> Tensor:
+    """Embeddings (N, E) of pictures with their metadata, as if nobody had saved them."""
+    encoder.eval()
+    one = torch.ones(len(content.picture), 1)
+    return encoder.content(content, one, one)
+
+
+@torch.inference_mode()
 def embed_pictures(encoder: PinEncoder, content: PinContent) -> Tensor:
     """Embeddings (N, E) of bare pictures: what an upload gets, without metadata and saves."""
     encoder.eval()

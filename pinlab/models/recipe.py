@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from pinlab.catalog.store import Catalog
-from pinlab.models.backbone import VECTOR, Backbone, text_width
+from pinlab.models.backbone import VECTOR, Backbone, Projector, text_width
 from pinlab.models.data import TrainingSet
 from pinlab.models.features import tower_outputs
-from pinlab.models.inputs import MetadataTokens, PinInput, StoredEmbeddings, StoredVision
+from pinlab.models.inputs import EmbeddingTables, MetadataTokens, PinInput, StoredEmbeddings, StoredVision
 from pinlab.models.nano import nano_config, train_tokenizer
 from pinlab.models.pin_encoder import PinContent, PinEncoder, PinEncoderTask
 from pinlab.models.prompt import PromptBuilder
@@ -32,10 +32,11 @@ from pinlab.models.training import Outcome, Plan, train
 
 BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=2400, batch=128, learning_rate=7e-4, validate_every=100)
-FULL_PLAN = Plan(steps=800, batch=64, learning_rate=5e-4, validate_every=100)
+FULL_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
 ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
 SWAPPED_PLAN = Plan(steps=600, batch=64, learning_rate=5e-4, validate_every=100)
 TEACHER_SHARE = 0.4
+TOKEN_LENGTH = 30.0  # about that of the visual tokens and words of the text stack
 
 
 def tokenizer_texts(catalog: Catalog, data: TrainingSet) -> list[str]:
@@ -68,15 +69,21 @@ def train_full(
     tuned: Backbone,
     builder: PromptBuilder,
     data: TrainingSet,
-    images: Tensor,
+    views: Tensor,
     teacher: Tensor,
     folder: Path,
     plan: Plan = FULL_PLAN,
 ) -> Outcome:
-    """The text stack on the stored outputs of the tuned tower. Changes `tuned` into `full`."""
+    """The text stack on the stored outputs of the tuned tower. Changes `tuned` into `full`.
+
+    Args:
+        views: uint8 (VIEWS * N, S, S, 3), see `picture_views`.
+        teacher: see `teacher_of`.
+    """
     tuned.requires_grad_(True)
     tuned.qwen.visual.requires_grad_(False)
-    stored = StoredVision(tower_outputs(tuned.eval(), images), MetadataTokens(builder, data.texts))
+    nn.init.ones_(tuned.gate)
+    stored = StoredVision(tower_outputs(tuned.eval(), views), MetadataTokens(builder, data.texts))
     task = _saves_task(tuned, stored, builder, data, teacher, plan)
     return train(task, plan, folder, f"full, seed {plan.seed}")
 
@@ -95,15 +102,11 @@ def train_swapped(
     tuned: Backbone,
     builder: PromptBuilder,
     data: TrainingSet,
-    tables: Tensor,
-    uploads: Tensor,
+    tables: EmbeddingTables,
     folder: Path,
     plan: Plan = SWAPPED_PLAN,
 ) -> tuple[nn.Module, Outcome]:
     """Take the vision layer out, train the text stack and a projector. Changes `tuned` into `swapped`.
-
-    Args:
-        tables: (FOLDS + 1, N, E), see `StoredEmbeddings`. uploads: (N, E).
 
     Returns:
         The projector and the outcome.
@@ -111,21 +114,45 @@ def train_swapped(
     tuned.remove_vision_layer()
     tuned.requires_grad_(True)
     torch.manual_seed(plan.seed)
-    pins = StoredEmbeddings(tables, uploads, text_width(tuned.qwen.config))
-    task = _saves_task(tuned, pins, builder, data, teacher_of(tables), plan)
+    pins = StoredEmbeddings(tables, data.size, text_width(tuned.qwen.config))
+    nn.init.ones_(tuned.gate)
+    start_as_nearest(tuned, pins.projector)
+    task = _saves_task(tuned, pins, builder, data, teacher_of(tables, data.size), plan)
     return pins.projector, train(task, plan, folder, f"swapped, seed {plan.seed}")
 
 
-def teacher_of(tables: Tensor) -> Tensor:
+@torch.no_grad()
+def start_as_nearest(backbone: Backbone, projector: Projector) -> None:
+    """Projector, head and gate such that a query's vector is the mean of its embeddings and what the text stack adds.
+
+    GELU(x) - GELU(-x) = x, so a projector of [Q; -Q] and [I, -I] is the rotation Q, and the head turns it back:
+    `swapped` starts near `nearest` instead of spending its steps on getting there (LOG.md, tries of `swapped`).
+    Changes nothing where the embedding is not as wide as the text stack: no rotation fits between them.
+    """
+    first, last = projector.layers[0], projector.layers[2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    width = last.out_features
+    if first.in_features != width:
+        return
+    rotation = torch.linalg.qr(torch.randn(width, width))[0]
+    first.weight.copy_(torch.cat([rotation, -rotation]))
+    last.weight.copy_(TOKEN_LENGTH * torch.cat([torch.eye(width), -torch.eye(width)], dim=1))
+    first.bias.zero_()
+    last.bias.zero_()
+    backbone.head.weight.copy_(rotation[:, :VECTOR].T)
+    backbone.gate.fill_(4.0)
+
+
+def teacher_of(tables: EmbeddingTables, pins: int) -> Tensor:
     """The first 128 of the embeddings' Matryoshka dimensions, length 1: (FOLDS + 1, N, 128)."""
-    return nn.functional.normalize(tables[..., :VECTOR], dim=-1)
+    return nn.functional.normalize(tables.saved[:, :pins, :VECTOR], dim=-1)
 
 
 def _saves_task(
     backbone: Backbone, pins: PinInput, builder: PromptBuilder, data: TrainingSet, teacher: Tensor, plan: Plan
 ) -> SavesTask:
     steps = round(TEACHER_SHARE * plan.steps)
-    nn.init.ones_(backbone.gate)
     return SavesTask(
         backbone, pins, builder, data, batch=plan.batch, seed=plan.seed, teacher=teacher, teacher_steps=steps
     )

@@ -14,18 +14,30 @@ from torch import Tensor, nn
 
 from pinlab.models.backbone import Backbone
 from pinlab.models.data import BoardRows, SaveBatch, TrainingSet, draw_batch
-from pinlab.models.inputs import LiveVision, MetadataTokens, PinInput
+from pinlab.models.images import VIEWS
+from pinlab.models.inputs import LiveVision, MetadataTokens, PinInput, Shown
 from pinlab.models.losses import Temperature, bank_infonce, batch_infonce, symmetric_infonce
 from pinlab.models.prompt import PromptBuilder
 
 METADATA_DROPOUT = 0.4
+# Share of pins shown in a re-encoded view (all of them where they stand for uploads), and of pins shown as if nobody
+# had saved them, as a cold pin is (LOG.md, tries of both rivals).
+VIEWED, UNSAVED = 0.3, 0.3
 ENCODE_ROWS = 192
 TEACHER_WEIGHT, TEACHER_FLOOR = 8.0, 4.0
 
 
 def autocast() -> torch.autocast:
-    """bfloat16 matmuls in training: three times the speed of float32 on CPUs that have them, and on CUDA."""
-    return torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16)
+    """bfloat16 matmuls in training where the machine has them: three times the speed of float32 there. On a CPU
+    without them torch falls back to a loop that is fifty times slower than float32 (LOG.md), so there it is off."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.autocast(device, torch.bfloat16, enabled=training_dtype() == "bfloat16")
+
+
+def training_dtype() -> str:
+    """What training's matmuls run in on this machine."""
+    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if torch.cuda.is_available() or in_hardware else "float32"
 
 
 class BaseTask:
@@ -63,7 +75,7 @@ class BaseTask:
 
     def _pictures(self, rows: np.ndarray) -> Tensor:
         batch = self.builder.build([([self.vision.part(int(r), False)], ()) for r in rows], item=True)
-        return self.backbone(batch, self.vision.features(rows, None, upload=False))
+        return self.backbone(batch, self.vision.features(rows, Shown()))
 
     def _words(self, rows: np.ndarray) -> Tensor:
         return self.backbone(self.builder.build([((), self.texts[r]) for r in rows], item=True), None)
@@ -100,7 +112,7 @@ class BoardsTask:
         self.vision.generator.manual_seed(self.seed * 1_000_003 + step)
         rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
         with autocast():
-            vectors = encode_items(self.backbone, self.vision, self.builder, rows, rng.random() >= 0.6, None)
+            vectors = encode_items(self.backbone, self.vision, self.builder, rows, Shown(metadata=rng.random() >= 0.6))
         boards = nn.functional.normalize(self.boards.weight, dim=-1)
         shares = self.saved[torch.from_numpy(rows)]
         logits = self.model["temperature"]() * vectors @ boards.T
@@ -162,17 +174,18 @@ class SavesTask:
             self.bank = self.item_vectors(fold).clone()
             self.model.train()
         drawn = draw_batch(self.data, self.batch, rng, fold)
-        show_items = rng.random() >= METADATA_DROPOUT
+        item = self._draw_shown(rng, drawn.target, fold)
+        asked = self._draw_shown(rng, drawn.query, fold, upload=drawn.mode == "upload")
         with autocast():
-            query = self.query_vectors(drawn, rng.random() >= METADATA_DROPOUT)
-            fresh = self._items(drawn.target, show_items, fold)
+            query = self.query_vectors(drawn, asked)
+            fresh = encode_items(self.backbone, self.pins, self.builder, drawn.target, item)
         target, blocked = torch.from_numpy(drawn.target), self._blocked(drawn)
         scale = self.model["temperature"]()
         in_batch = blocked[:, target] | (target[:, None] == target[None, :])
         in_batch.fill_diagonal_(False)
         loss = bank_infonce(query, target, self.bank, blocked, scale) + batch_infonce(query, fresh, in_batch, scale)
-        if show_items:
-            self.bank = self.bank.index_copy(0, target, fresh.detach().to(self.bank.dtype))
+        if item.metadata:
+            self._refresh_bank(target, fresh, item)
         pull = TEACHER_FLOOR + TEACHER_WEIGHT * max(0.0, 1.0 - step / self.teacher_steps)
         return loss / 2 + pull * self._distance_to_teacher(drawn, query, fresh)
 
@@ -185,19 +198,32 @@ class SavesTask:
             distance = distance + 1.0 - (query * wanted).sum(-1).mean()
         return distance
 
-    def query_vectors(self, drawn: SaveBatch, metadata: bool) -> Tensor:
+    def query_vectors(self, drawn: SaveBatch, shown: Shown) -> Tensor:
         """(B, 128) vectors of training queries."""
-        upload = drawn.mode == "upload"
         titled = drawn.mode in ("pins and title", "title")
+        metadata = shown.metadata and not shown.upload
         prompts = [
-            (
-                [self.pins.part(int(r), metadata and not upload) for r in rows],
-                self.titles[board.id] if titled else (),
-            )
+            ([self.pins.part(int(r), metadata) for r in rows], self.titles[board.id] if titled else ())
             for rows, board in zip(drawn.query, drawn.boards, strict=True)
         ]
-        features = self.pins.features(drawn.query.reshape(-1), drawn.fold, upload) if drawn.query.size else None
+        features = self.pins.features(drawn.query.reshape(-1), shown) if drawn.query.size else None
         return self.backbone(self.builder.build(prompts), features)
+
+    def _draw_shown(self, rng: np.random.Generator, rows: np.ndarray, fold: int, *, upload: bool = False) -> Shown:
+        """Dropout of what stands beside a picture, and of the picture's own encoding. Drawn alike for every model: what
+        a model does not have (title tokens, saves in an embedding) it cannot lose."""
+        metadata = rng.random() >= METADATA_DROPOUT
+        viewed = rng.random(rows.size) < (1.0 if upload else VIEWED)
+        views = np.where(viewed, rng.integers(1, VIEWS, rows.size), 0)
+        return Shown(metadata, fold, upload, views, rng.random(rows.size) < UNSAVED)
+
+    def _refresh_bank(self, target: Tensor, fresh: Tensor, item: Shown) -> None:
+        """Put the batch's targets into the bank, but for those that were shown otherwise than the catalog has them."""
+        assert self.bank is not None
+        assert item.views is not None
+        assert item.unsaved is not None
+        whole = torch.from_numpy((item.views == 0) & ~item.unsaved)
+        self.bank = self.bank.index_copy(0, target[whole], fresh[whole].detach().to(self.bank.dtype))
 
     def item_vectors(self, hidden_fold: int | None = None) -> Tensor:
         """(N, 128) item vectors of the whole catalog."""
@@ -212,9 +238,6 @@ class SavesTask:
             queries = validation_queries(self.backbone, self.pins, self.builder, boards)
         return validation_recall(queries @ items.T, boards)
 
-    def _items(self, rows: np.ndarray, metadata: bool, fold: int | None) -> Tensor:
-        return encode_items(self.backbone, self.pins, self.builder, rows, metadata, fold)
-
     def _blocked(self, drawn: SaveBatch) -> Tensor:
         blocked = torch.from_numpy(drawn.known) | self.hidden_pins
         if drawn.mode != "upload" and drawn.query.size:
@@ -224,11 +247,11 @@ class SavesTask:
 
 
 def encode_items(
-    backbone: Backbone, pins: PinInput, builder: PromptBuilder, rows: np.ndarray, metadata: bool, fold: int | None
+    backbone: Backbone, pins: PinInput, builder: PromptBuilder, rows: np.ndarray, shown: Shown
 ) -> Tensor:
     """(R, 128) item vectors of some rows: the prompt of a single pin."""
-    batch = builder.build([([pins.part(int(r), metadata)], ()) for r in rows], item=True)
-    return backbone(batch, pins.features(rows, fold, upload=False))
+    batch = builder.build([([pins.part(int(r), shown.metadata)], ()) for r in rows], item=True)
+    return backbone(batch, pins.features(rows, shown))
 
 
 @torch.inference_mode()
@@ -238,7 +261,7 @@ def item_vectors(
     """(N, 128) item vectors of the whole catalog, with metadata and, but for one fold or none, all saves."""
     rows = np.arange(size)
     chunks = [rows[i : i + ENCODE_ROWS] for i in range(0, size, ENCODE_ROWS)]
-    return torch.cat([encode_items(backbone, pins, builder, chunk, True, hidden_fold) for chunk in chunks])
+    return torch.cat([encode_items(backbone, pins, builder, chunk, Shown(fold=hidden_fold)) for chunk in chunks])
 
 
 @torch.inference_mode()
@@ -250,7 +273,7 @@ def validation_queries(
     for start in range(0, len(boards), 64):
         some = boards[start : start + 64]
         prompts = [([pins.part(int(r), True) for r in b.query], ()) for b in some]
-        features = pins.features(np.concatenate([b.query for b in some]), None, upload=False)
+        features = pins.features(np.concatenate([b.query for b in some]), Shown())
         parts.append(backbone(builder.build(prompts), features))
     return torch.cat(parts)
 

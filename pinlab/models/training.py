@@ -25,7 +25,9 @@ from pinlab.records import PinLabError
 class Plan:
     """How long and how fast. Steps, not minutes, so that the same plan gives the same weights.
 
-    The learning rate warms up over the first 4 %, stays, and falls linearly to a twentieth over the last 45 %.
+    The learning rate warms up over the first 4 %, stays, falls linearly to a twentieth over 45 % of the steps, and
+    stays there for the last share `settle`: a rise that comes with the falling rate is over when the plateau rule
+    looks.
     """
 
     steps: int
@@ -34,11 +36,12 @@ class Plan:
     seed: int = 0
     weight_decay: float = 0.05
     validate_every: int = 200
+    settle: float = 0.0
 
     def rate(self, step: int) -> float:
         """Learning rate at a step."""
         warm = min(1.0, (step + 1) / max(1, round(0.04 * self.steps)))
-        left = (self.steps - step) / max(1, round(0.45 * self.steps))
+        left = ((1 - self.settle) * self.steps - step) / max(1, round(0.45 * self.steps))
         return self.learning_rate * min(warm, max(0.05, min(1.0, left)))
 
 
