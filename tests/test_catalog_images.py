@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from pinlab.catalog.images import encode_webp, letterbox, read_image
+from pinlab.catalog.images import encode_webp, letterbox, read_image, reencode
 from pinlab.records import PinLabError
 
 # Pillow warns about bombs and broken EXIF before PinLab refuses or repairs the picture.
@@ -239,6 +239,16 @@ def test_letterbox_keeps_the_aspect_on_white() -> None:
 def test_wrong_arrays_are_programming_errors(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8"):
         letterbox(bad, 8)
+
+
+def test_re_encoding_cuts_shrinks_and_compresses() -> None:
+    picture = np.zeros((100, 200, 3), dtype=np.uint8)
+    picture[:, 100:] = 255
+    again = reencode(picture, crop=(0.25, 0.1, 0.0, 0.2), scale=0.5, quality=90)
+    assert again.shape == (35, 75, 3)
+    assert again[:, :20].max() < 30
+    assert again[:, 30:].min() > 225
+    assert reencode(np.full((8, 90, 3), 7, dtype=np.uint8), crop=(0.1, 0.1, 0.1, 0.1), scale=0.05).shape == (1, 4, 3)
 
 
 def test_encoding_gives_the_same_bytes() -> None:

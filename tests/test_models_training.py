@@ -19,8 +19,12 @@ from pinlab.catalog.split import write_split
 from pinlab.lab import open_lab
 from pinlab.models import recipe
 from pinlab.models.checkpoint import load_encoder
+from pinlab.models.backbone import VECTOR, Projector
 from pinlab.models.data import FOLDS, MODES, draw_batch
-from pinlab.models.tasks import BaseTask, SavesTask, validation_recall
+from pinlab.models.images import VIEWS, picture_views
+from pinlab.models.inputs import EmbeddingTables, Shown, StoredEmbeddings
+from pinlab.models.pin_encoder import EMBEDDING
+from pinlab.models.tasks import UNSAVED, VIEWED, BaseTask, SavesTask, validation_recall
 from pinlab.models.training import Outcome, Plan, Task, is_flat, train
 from pinlab.records import PinLabError
 from pinlab.steps import build_from
@@ -240,7 +244,14 @@ def test_learning_rate_warms_up_stays_and_falls() -> None:
     assert set(rates[4:56]) == {1.0}
     assert all(a >= b for a, b in zip(rates[56:], rates[57:], strict=False))
     assert rates[-1] == pytest.approx(0.05)
-    assert rates[77] == pytest.approx(23 / 45)
+
+
+def test_a_plan_that_settles_ends_at_a_twentieth_of_its_rate() -> None:
+    rates = [Plan(steps=100, batch=1, learning_rate=1.0, settle=0.25).rate(step) for step in range(100)]
+    assert set(rates[4:31]) == {1.0}
+    assert rates[52] == pytest.approx(23 / 45)
+    assert set(rates[75:]) == {0.05}
+    assert rates[52] == pytest.approx(23 / 45)
     assert min(rates) >= 0.05
 
 
@@ -304,6 +315,58 @@ def test_a_step_is_the_same_whatever_came_before(swapped_task: SavesTask) -> Non
     assert torch.equal(loss(), first)
 
 
+def test_what_is_shown_of_pins_is_drawn_within_bounds(swapped_task: SavesTask) -> None:
+    rows = np.arange(5000)
+    shown = swapped_task._draw_shown(np.random.default_rng(0), rows, 3)
+    assert not shown.upload
+    assert shown.fold == 3
+    assert set(shown.views) == set(range(VIEWS))
+    assert (shown.views > 0).mean() == pytest.approx(VIEWED, abs=0.02)
+    assert shown.unsaved.mean() == pytest.approx(UNSAVED, abs=0.02)
+    upload = swapped_task._draw_shown(np.random.default_rng(0), rows, 3, upload=True)
+    assert upload.upload
+    assert set(upload.views) == set(range(1, VIEWS))
+
+
+@pytest.mark.parametrize(("views", "unsaved"), [([1, 0, 0], [False] * 3), ([0] * 3, [True, False, False])])
+def test_the_bank_takes_only_what_was_shown_whole(
+    swapped_task: SavesTask, views: list[int], unsaved: list[bool]
+) -> None:
+    kept = torch.zeros(toy.PINS, VECTOR)
+    swapped_task.bank = kept.clone()
+    target, fresh = torch.tensor([7, 3, 9]), torch.ones(3, VECTOR)
+    swapped_task._refresh_bank(target, fresh, Shown(views=np.array(views), unsaved=np.array(unsaved)))
+    changed = (swapped_task.bank != kept).any(1).nonzero().flatten().tolist()
+    swapped_task.bank = None
+    assert changed == [3, 9]
+
+
+def test_embeddings_are_shown_as_asked() -> None:
+    pins, width = 4, 6
+    saved = torch.randn(FOLDS + 1, 2 * pins, width)
+    tables = EmbeddingTables(saved, torch.randn(2 * pins, width), torch.randn(2 * pins, width))
+    given = StoredEmbeddings(tables, pins, 8)
+    given.projector = nn.Identity()
+    rows, views = np.array([2, 0, 3]), np.array([0, 1, 1])
+    assert torch.equal(given.features(rows, Shown()), saved[FOLDS, [2, 0, 3]])
+    assert torch.equal(given.features(rows, Shown(fold=1, views=views)), saved[1, [2, 4, 7]])
+    assert torch.equal(given.features(rows, Shown(upload=True, views=views)), tables.bare[[2, 4, 7]])
+    alone = given.features(rows, Shown(fold=1, views=views, unsaved=np.array([True, False, True])))
+    assert torch.equal(alone, torch.stack([tables.unsaved[2], saved[1, 4], tables.unsaved[7]]))
+
+
+@pytest.mark.parametrize("width", [VECTOR + 16, EMBEDDING])
+def test_swapped_starts_as_nearest_but_for_the_text_stack(width: int) -> None:
+    backbone = toy.backbone()
+    backbone.head = nn.Linear(EMBEDDING, VECTOR, bias=False)
+    projector = Projector(width, EMBEDDING)
+    recipe.start_as_nearest(backbone, projector)
+    embeddings = nn.functional.normalize(torch.randn(5, width), dim=-1)
+    read = backbone.head(projector(embeddings).tokens.squeeze(1)) / recipe.TOKEN_LENGTH
+    assert torch.allclose(read, embeddings[:, :VECTOR], atol=1e-5)
+    assert backbone.gate.item() == 4.0
+
+
 def test_one_seed_draws_one_batch() -> None:
     one, again = (draw_batch(toy.data(), 5, np.random.default_rng([3, 8]), 2) for _ in range(2))
     assert one.mode == again.mode
@@ -325,6 +388,20 @@ def test_validation_recall_against_a_loop() -> None:
         found = validation_recall(scores, data.validated, k)
         assert found == pytest.approx({"score": np.mean(total), "strict": np.mean(strict)})
     assert torch.equal(scores, kept)
+
+
+def test_views_are_the_pictures_re_encoded_and_the_same_each_time() -> None:
+    images = toy.images()
+    views = picture_views(toy.catalog(), images)
+    assert torch.equal(views, picture_views(toy.catalog(), images))
+    parts = views.view(VIEWS, *images.shape)
+    assert torch.equal(parts[0], images)
+    for number in range(1, VIEWS):
+        moved = (parts[number].float() - images.float()).abs().mean((1, 2, 3))
+        assert (moved > 0).all()
+        other = (parts[number].float() - images.roll(1, 0).float()).abs().mean((1, 2, 3))
+        assert (moved < other).float().mean() > 0.9  # still the same pictures
+        assert not torch.equal(parts[number], parts[number - 1])
 
 
 def test_base_trains_on_a_small_catalog() -> None:

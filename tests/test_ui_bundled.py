@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -58,6 +57,7 @@ def test_every_variant_answers_the_first_board(deck: Deck) -> None:
 def test_the_shipped_models_are_what_the_recipe_makes(capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m pinlab train` finds nothing to do, and the plans are those that were trained."""
     from pinlab.models import recipe
+    from pinlab.models.training import Plan
     from pinlab.steps import FULL_SEEDS, SWAPPED_SEEDS, Workshop, training_table
 
     lab = open_lab(site.BUNDLED)
@@ -75,5 +75,5 @@ def test_the_shipped_models_are_what_the_recipe_makes(capsys: pytest.CaptureFixt
     plans |= {"full": recipe.FULL_PLAN, "swapped": recipe.SWAPPED_PLAN}
     for name, made in training_table(lab).items():
         variant, _, seed = name.partition("-seed")
-        assert made["plan"] == dataclasses.asdict(recipe.with_seed(plans[variant], int(seed or 0))), name
+        assert Plan(**made["plan"]) == recipe.with_seed(plans[variant], int(seed or 0)), name
         assert made.get("tuned", {"steps": recipe.TUNED_PLAN.steps})["steps"] == recipe.TUNED_PLAN.steps, name

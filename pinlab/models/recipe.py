@@ -34,7 +34,7 @@ BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=2400, batch=128, learning_rate=7e-4, validate_every=100)
 FULL_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
 ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
-SWAPPED_PLAN = Plan(steps=600, batch=64, learning_rate=5e-4, validate_every=100)
+SWAPPED_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
 TEACHER_SHARE = 0.4
 TOKEN_LENGTH = 30.0  # about that of the visual tokens and words of the text stack
 
@@ -127,15 +127,15 @@ def start_as_nearest(backbone: Backbone, projector: Projector) -> None:
 
     GELU(x) - GELU(-x) = x, so a projector of [Q; -Q] and [I, -I] is the rotation Q, and the head turns it back:
     `swapped` starts near `nearest` instead of spending its steps on getting there (LOG.md, tries of `swapped`).
-    Changes nothing where the embedding is not as wide as the text stack: no rotation fits between them.
+    Changes nothing where the embedding is wider than the text stack: it does not fit in.
     """
     first, last = projector.layers[0], projector.layers[2]
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
     width = last.out_features
-    if first.in_features != width:
+    if first.in_features > width:
         return
-    rotation = torch.linalg.qr(torch.randn(width, width))[0]
+    rotation = torch.linalg.qr(torch.randn(width, first.in_features))[0]  # (D, E), orthonormal columns
     first.weight.copy_(torch.cat([rotation, -rotation]))
     last.weight.copy_(TOKEN_LENGTH * torch.cat([torch.eye(width), -torch.eye(width)], dim=1))
     first.bias.zero_()

@@ -190,7 +190,7 @@ def _resume(
     if not marker.is_file():
         return {"step": 0, "seconds": 0.0, "curve": [], "start": start}
     record = json.loads(marker.read_text())
-    for what, other in (("of another plan", record.pop("plan") != asdict(plan)),
+    for what, other in (("of another plan", Plan(**record.pop("plan")) != plan),
                         ("that started from other weights", record["start"] != start)):
         if other:
             raise PinLabError(f"{folder}: holds a run {what}; delete the folder to start anew")
