@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from pinlab.catalog.split import write_split
 from pinlab.lab import open_lab
 from pinlab.models import recipe
-from pinlab.models.checkpoint import load_encoder
 from pinlab.models.backbone import VECTOR, Projector
+from pinlab.models.checkpoint import load_encoder
 from pinlab.models.data import FOLDS, MODES, draw_batch
 from pinlab.models.images import VIEWS, picture_views
 from pinlab.models.inputs import EmbeddingTables, Shown, StoredEmbeddings
