@@ -42,6 +42,9 @@ def build(
 def train(
     lab: LabPath,
     base: Annotated[str, typer.Option(help="preset to start from; `nano` is the only one so far")] = "nano",
+    try_rates: Annotated[
+        bool, typer.Option("--try-rates", help="also try every learning rate on both rivals, in short runs")
+    ] = False,
 ) -> None:
     """Train base, pin encoder, swapped and full (all seeds). Resumes where it stopped."""
     if base != "nano":
@@ -49,7 +52,10 @@ def train(
     from pinlab.lab import open_lab
     from pinlab.steps import Workshop
 
-    Workshop(open_lab(lab)).train_all()
+    shop = Workshop(open_lab(lab))
+    shop.train_all()
+    if try_rates:
+        shop.try_rates()
     print(f"{lab}: trained; next: python -m pinlab embed {lab}")
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
@@ -125,11 +125,8 @@ class Workshop:
     def train_full(self, seed: int) -> None:
         """Train the text stack on the stored outputs of the tuned tower."""
         tuned, tokenizer, record = self.tuned()
-        plan = recipe.with_seed(recipe.FULL_PLAN, seed)
-        name = _folder("full", seed)
-        builder = PromptBuilder(tokenizer)
-        teacher = recipe.teacher_of(self.tables, self.data.size)
-        outcome = recipe.train_full(tuned, builder, self.data, self.views, teacher, self.runs / name, plan)
+        plan, name = recipe.with_seed(recipe.FULL_PLAN, seed), _folder("full", seed)
+        outcome = self._run_full(tuned, tokenizer, name, plan)
         training = self._record("full", plan, outcome) | {"tuned": record}
         # One tower for all seeds: stored once.
         save_backbone(self.models / name, tuned, tokenizer, training, vision_layer=seed == 0)
@@ -137,14 +134,40 @@ class Workshop:
     def train_swapped(self, seed: int) -> None:
         """Take the vision layer out, train projector and text stack on stored embeddings."""
         tuned, tokenizer, record = self.tuned()
-        plan = recipe.with_seed(recipe.SWAPPED_PLAN, seed)
-        name = _folder("swapped", seed)
-        projector, outcome = recipe.train_swapped(
-            tuned, PromptBuilder(tokenizer), self.data, self.tables, self.runs / name, plan
-        )
+        plan, name = recipe.with_seed(recipe.SWAPPED_PLAN, seed), _folder("swapped", seed)
+        projector, outcome = self._run_swapped(tuned, tokenizer, name, plan)
         extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
         training = self._record("swapped", plan, outcome) | {"tuned": record}
         save_backbone(self.models / name, tuned, tokenizer, training, extra)
+
+    def try_rates(self) -> None:
+        """Short runs of both rivals at every learning rate of the recipe; models/rates.json has what they reached."""
+        self._check_runs()
+        plans = {"full": recipe.FULL_PLAN, "swapped": recipe.SWAPPED_PLAN}
+        tried = {name: [self._try_rate(name, plan, rate) for rate in recipe.RATES] for name, plan in plans.items()}
+        record = {"data_hash": self.data.data_hash, "parents": self._parents("full"), "tried": tried}
+        draft = self.models / "rates.json.tmp"
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+        draft.rename(self.models / "rates.json")
+
+    def _try_rate(self, name: str, plan: Plan, rate: float) -> dict:
+        tuned, tokenizer, _ = self.tuned()
+        short, folder = recipe.rate_plan(plan, rate), f"{name}-rate-{rate:g}"
+        if name == "full":
+            outcome = self._run_full(tuned, tokenizer, folder, short)
+        else:
+            outcome = self._run_swapped(tuned, tokenizer, folder, short)[1]
+        return {"rate": rate, "steps": short.steps, "validation": outcome.best, "wall_clock_s": outcome.wall_clock_s}
+
+    def _run_full(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan) -> Outcome:
+        teacher = recipe.teacher_of(self.tables, self.data.size)
+        builder = PromptBuilder(tokenizer)
+        return recipe.train_full(tuned, builder, self.data, self.views, teacher, self.runs / run, plan)
+
+    def _run_swapped(
+        self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan
+    ) -> tuple[nn.Module, Outcome]:
+        return recipe.train_swapped(tuned, PromptBuilder(tokenizer), self.data, self.tables, self.runs / run, plan)
 
     @cached_property
     def tables(self) -> EmbeddingTables:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from pinlab.catalog.images import encode_webp, letterbox, read_image, reencode
+from pinlab.catalog.images import encode_webp, letterbox, read_image, recolour, reencode
 from pinlab.records import PinLabError
 
 # Pillow warns about bombs and broken EXIF before PinLab refuses or repairs the picture.
@@ -249,6 +249,13 @@ def test_re_encoding_cuts_shrinks_and_compresses() -> None:
     assert again[:, :20].max() < 30
     assert again[:, 30:].min() > 225
     assert reencode(np.full((8, 90, 3), 7, dtype=np.uint8), crop=(0.1, 0.1, 0.1, 0.1), scale=0.05).shape == (1, 4, 3)
+
+
+def test_recolouring_turns_hues_and_leaves_greys() -> None:
+    picture = np.array([[[255, 0, 0], [0, 255, 0], [90, 90, 90], [255, 255, 255]]], dtype=np.uint8)
+    turned = recolour(picture, 120).astype(int)
+    assert np.abs(turned - [[[0, 255, 0], [0, 0, 255], [90, 90, 90], [255, 255, 255]]]).max() <= 6
+    assert np.abs(recolour(picture, 0).astype(int) - picture).max() <= 2
 
 
 def test_encoding_gives_the_same_bytes() -> None:

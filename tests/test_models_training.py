@@ -7,6 +7,7 @@ import inspect
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from pinlab.models.pin_encoder import EMBEDDING
 from pinlab.models.tasks import UNSAVED, VIEWED, BaseTask, SavesTask, validation_recall
 from pinlab.models.training import Outcome, Plan, Task, is_flat, train
 from pinlab.records import PinLabError
-from pinlab.steps import build_from
+from pinlab.steps import Workshop, build_from
 
 
 def quiet(line: str) -> None:
@@ -423,6 +424,20 @@ def test_a_fold_without_saves_is_passed_over() -> None:
     assert small.folds == (0, 1)
     for fold in small.folds:
         assert len(draw_batch(small, 4, np.random.default_rng(0), fold, "pins").target) == 4
+
+
+def test_both_rivals_try_the_same_rates_from_the_same_weights(tmp_path: Path) -> None:
+    lab = toy.copy_lab(tmp_path)
+    with toy.tiny_recipe(), mock.patch.object(recipe, "RATE_STEPS", 4):
+        Workshop(open_lab(lab, "cpu")).try_rates()
+    tried = json.loads((lab / "models" / "rates.json").read_text())["tried"]
+    for name in ("full", "swapped"):
+        assert [entry["rate"] for entry in tried[name]] == list(recipe.RATES)
+        assert {entry["steps"] for entry in tried[name]} == {4}
+        done = [json.loads((lab / "runs" / f"{name}-rate-{r:g}" / "done.json").read_text()) for r in recipe.RATES]
+        assert len({run["start"] for run in done}) == 1
+        assert [run["plan"]["learning_rate"] for run in done] == list(recipe.RATES)
+        assert [entry["validation"] for entry in tried[name]] == [run["best"] for run in done]
 
 
 def small_folder(folder: Path, titled: bool) -> Path:

@@ -122,6 +122,18 @@ def reencode(
     return np.array(Image.open(out, formats=["JPEG"]))
 
 
+def recolour(image: np.ndarray, degrees: float) -> np.ndarray:
+    """A picture with its hues turned on the colour circle; greys stay grey.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        degrees: of 360.
+    """
+    hue, saturation, value = _from_array(image).convert("HSV").split()
+    turned = hue.point(lambda level: int(level + degrees / 360 * 256) % 256)
+    return np.array(Image.merge("HSV", (turned, saturation, value)).convert("RGB"))
+
+
 def _read_bytes(data: bytes | Path, name: str) -> bytes:
     if isinstance(data, (str, Path)):
         path = Path(data)

@@ -31,6 +31,7 @@ from pinlab.measure.accuracy import (
     score_boards,
     values_of,
 )
+from pinlab.measure.depth import Depth, look_into
 from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare, estimate
 from pinlab.measure.workload import choose_boards, cost_summary, disagreements, run_workload
 from pinlab.metrics import coverage_at_k
@@ -49,6 +50,7 @@ COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}")
 METHODS = {
     **dict.fromkeys((*METRICS, f"coverage_at_{K}", "pairs", "slices", "seeds"), "measured"),
     **dict.fromkeys(("latency_ms", "wall_ms", "stages_ms", "saved.latency_ms", "answers_that_differ"), "measured"),
+    **dict.fromkeys(("robustness", "ablations", "staleness", "boards_of_note"), "measured"),
     **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved"), "counted"),
     "usd_per_1000": "modelled",
 }
@@ -66,6 +68,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed_runs: Mapping[str, Sequence[Variant]] | None = None,
     price: Price | None = None,
+    depth: Depth | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], list[Row]]:
     """Measure variants on one lab, as the module describes.
@@ -78,6 +81,7 @@ def evaluate(
         seed_runs: name -> the same variant trained from other seeds; accuracy only. The report's `seeds` lists the
             variant of `variants` first, then these.
         price: of the machine it runs on, for the modelled dollars; None leaves them null.
+        depth: what else to look into; None leaves those parts out.
         progress: called with one line of text now and then.
 
     Returns:
@@ -102,6 +106,8 @@ def evaluate(
     report["pairs"] = _pairs(scores, margin, interval)
     report["saved"] = _saved(report["variants"])
     report["slices"] = _slices(scores, interval)
+    if depth:
+        report |= look_into(depth, catalog, split, cases, scores, interval, progress)
     if seed_runs:
         report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, progress)
     return plain(report), plain([row for name in variants for row in rows_of(name, scores[name])])

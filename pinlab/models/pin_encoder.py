@@ -224,6 +224,14 @@ def embed_unsaved(encoder: PinEncoder, content: PinContent) -> Tensor:
 
 
 @torch.inference_mode()
+def embed_words(encoder: PinEncoder, content: PinContent) -> Tensor:
+    """Embeddings (N, E) of title and description alone; a pin without any has what the encoder makes of nothing."""
+    encoder.eval()
+    one = torch.ones(len(content.picture), 1)
+    return encoder.content(content, one, one * 0)
+
+
+@torch.inference_mode()
 def embed_pictures(encoder: PinEncoder, content: PinContent) -> Tensor:
     """Embeddings (N, E) of bare pictures: what an upload gets, without metadata and saves."""
     encoder.eval()

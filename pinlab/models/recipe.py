@@ -34,7 +34,9 @@ BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=2400, batch=128, learning_rate=7e-4, validate_every=100)
 FULL_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
 ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
-SWAPPED_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
+SWAPPED_PLAN = Plan(steps=800, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
+# What is tried for both rivals alike before a rate is chosen: whole short runs, each with its own fall of the rate.
+RATES, RATE_STEPS = (2.5e-4, 5e-4, 1e-3), 200
 TEACHER_SHARE = 0.4
 TOKEN_LENGTH = 30.0  # about that of the visual tokens and words of the text stack
 
@@ -156,6 +158,11 @@ def _saves_task(
     return SavesTask(
         backbone, pins, builder, data, batch=plan.batch, seed=plan.seed, teacher=teacher, teacher_steps=steps
     )
+
+
+def rate_plan(plan: Plan, rate: float) -> Plan:
+    """The same plan, short and at another learning rate."""
+    return replace(plan, steps=RATE_STEPS, learning_rate=rate, settle=0.0)
 
 
 def with_seed(plan: Plan, seed: int) -> Plan:

@@ -1,0 +1,67 @@
+"""Scores kept on disk while an evaluation runs, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pinlab.measure.accuracy import Variant
+from pinlab.records import Answer, Query
+
+
+class ScoreStore:
+    """A folder of score arrays, each under a hash of everything that it depends on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.used: set[str] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: str, queries: Sequence[Query], make: Callable[[], np.ndarray]) -> np.ndarray:
+        """float32 (Q, N): what is stored, or what `make` gives, which is stored then.
+
+        Args:
+            key: everything that the scores depend on besides the queries. queries: of pins and text only.
+        """
+        asked = json.dumps([key, [asdict(query) for query in queries]])
+        name = hashlib.sha256(asked.encode()).hexdigest()[:32] + ".safetensors"
+        self.used.add(name)
+        path = self.folder / name
+        if path.is_file():
+            try:
+                return load_file(path)["scores"]
+            except SafetensorError:
+                path.unlink()  # not whole: made again below
+        scores = make()
+        draft = path.with_name(path.name + ".tmp")
+        save_file({"scores": np.ascontiguousarray(scores)}, draft)
+        draft.rename(path)
+        return scores
+
+    def prune(self) -> None:
+        """Delete what this evaluation did not use: scores of other weights, and what another run left half-written."""
+        for path in self.folder.iterdir():
+            if path.name not in self.used:
+                path.unlink()
+
+
+class Remembered:
+    """A variant whose batched scores come from a store; single answers are always computed."""
+
+    def __init__(self, variant: Variant, key: str, store: ScoreStore) -> None:
+        self.name, self.variant, self.key, self.store = variant.name, variant, key, store
+
+    def answer(self, query: Query, k: int) -> Answer:
+        """As the variant answers."""
+        return self.variant.answer(query, k)
+
+    def scores(self, queries: Sequence[Query]) -> np.ndarray:
+        """float32 (Q, N), as the variant gave them once."""
+        return self.store.get(self.key, queries, lambda: self.variant.scores(queries))
