@@ -102,6 +102,19 @@ def evaluate(
 
 
 @cli.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A.json", help="a report, such as LAB/reports/evaluation.json")],
+    b: Annotated[Path, typer.Argument(metavar="B.json", help="a report on the same boards")],
+    as_json: AsJson = False,
+) -> None:
+    """Two reports side by side, B less A; refuses when they are not about the same boards."""
+    from pinlab.measure.comparison import compare_files, comparison_lines
+
+    found = compare_files(a, b)
+    print(json.dumps(found, allow_nan=False) if as_json else "\n".join(comparison_lines(found)))
+
+
+@cli.command()
 def recommend(
     lab: LabPath,
     variant: Annotated[str, typer.Option(help="full, swapped, base, nearest ...")],

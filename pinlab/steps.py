@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from pinlab.embed.project import make_map, write_map
 from pinlab.embed.table import EmbeddingTable, dequantise, quantise, write_table
 from pinlab.lab import Lab, weights_hash
 from pinlab.measure.evaluate import evaluate, plain
+from pinlab.measure.page_accuracy import pins_shown
 from pinlab.measure.report import write_report
 from pinlab.models import recipe
 from pinlab.models.backbone import Backbone, text_width
@@ -289,8 +291,10 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
     )
     # A curve holds NaN where no board has a strict validation save; JSON knows only null.
     command = f"python -m pinlab evaluate {lab.path}" + (f" --variants {','.join(names)}" if names else "")
-    report = plain(report | {"provenance": lab.provenance() | {"command": command}, "training": training_table(lab)})
-    write_report(report, rows, lab.path / "reports")
+    made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
+    report = plain(report | {"provenance": lab.provenance() | made, "training": training_table(lab)})
+    pictures = {pin: lab.catalog.image_bytes(pin) for pin in pins_shown(report)}
+    write_report(report, rows, lab.path / "reports", pictures=pictures)
     return report
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import csv
 import html.parser
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+import report_parts
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
 from pinlab.cost import PRICES
-from pinlab.measure import page
+from pinlab.measure import page_accuracy
 from pinlab.measure.evaluate import evaluate
-from pinlab.measure.page import headline, render_page
-from pinlab.measure.report import read_report, read_rows, write_report
+from pinlab.measure.page import PARTS, headline, render_page
+from pinlab.measure.page_accuracy import pins_shown
+from pinlab.measure.page_cost import growth_figure, pareto_figure, pareto_front
+from pinlab.measure.report import read_report, read_rows, report_csv, report_latex, write_report
+from pinlab.measure.statistics import verdict
 from pinlab.records import Answer, Board, Cost, Hit, Pin, PinLabError
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'"
@@ -80,7 +89,8 @@ def test_a_report_is_read_back_exactly(evaluated, tmp_path):
     assert stored == {(row["variant"], row["board"]): row for row in rows}
     mean = np.mean([row["recall_at_10"] for row in rows if row["variant"] == "swapped"])
     assert report["variants"]["swapped"]["recall_at_10"]["mean"] == pytest.approx(mean)
-    assert sorted(path.name for path in folder.iterdir()) == ["evaluation.html", "evaluation.json", "rows.parquet"]
+    written = ["evaluation.csv", "evaluation.html", "evaluation.json", "evaluation.tex", "rows.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == written
     write_report(report, rows[:3], folder)  # in place of the old one
     assert len(read_rows(folder)) == 3
     assert "provenance" not in read_report(folder)
@@ -97,7 +107,7 @@ def test_a_failed_write_leaves_the_old_report(evaluated, tmp_path, monkeypatch):
     report, rows = evaluated
     write_report(report, rows, tmp_path)
 
-    def fail(_):
+    def fail(*_):
         raise RuntimeError("the disk is full")
 
     monkeypatch.setattr("pinlab.measure.report.render_page", fail)
@@ -115,6 +125,7 @@ def test_a_failed_write_leaves_the_old_report(evaluated, tmp_path, monkeypatch):
         ("[1]", "report format None"),
         ('{"format": 99}', "report format 99"),
         ('{"format": 1, "lab": "x", "boards": 3, "variants": {}}', "no 'pairs'"),
+        ('{"format": 1, "lab": "x", "boards": 3, "variants": {"a": 3}, "pairs": {}}', "variant 'a' has no fields"),
         (b"\xff\xfe\x00", "not a readable report"),
     ],
 )
@@ -161,7 +172,7 @@ def test_what_a_lab_names_cannot_break_out(rendered):
     assert [tag for tag, _ in outline.tags].count("script") == 3
     assert not [tag for tag, _ in outline.tags if tag == "img"]
     figure = re.search(r'<script type="application/json" id="figures">(.*?)</script>', rendered, re.DOTALL).group(1)
-    texts = json.loads(figure)["plot"]["data"][0]["text"]
+    texts = json.loads(figure)["plot"]["data"][1]["text"]
     assert not any("<" in text for text in texts)  # plotly would read tags in a label
 
 
@@ -170,9 +181,10 @@ def test_the_page_tells_the_verdict_first_and_then_everything(evaluated, rendere
     outline = Outline()
     outline.feed(rendered)
     text = " ".join(outline.text)
-    parts = ("Accuracy", "Cost", "Accuracy against cost", "Pairs", "The public claims", "Training", "Slices", "How")
-    places = [text.index(part) for part in (headline(report), *parts)]
-    assert places == sorted(places)
+    headings = re.findall("<h2>(.*?)</h2>", rendered)
+    assert headings == ["The public claims", "Accuracy", "Cost", "Accuracy against cost", "Pairs", "Slices", "Training",
+                        "How this was measured"]  # fmt: skip
+    assert text.index(headline(report)) < text.index(headings[0])
     for name, fields in report["variants"].items():
         assert name in text
         assert f"{fields['recall_at_10']['mean']:.3f}" in text
@@ -214,21 +226,179 @@ def test_a_report_with_nothing_to_compare_still_makes_a_page(evaluated):
     text = render_page(report | only)
     assert "No comparison: swapped was not evaluated" in text
     assert not re.search(r"\bnan\b|\bnone\b", text[text.index("<main>") : text.index("</main>")], re.IGNORECASE)
-    assert page._figure(report | only)["data"][0]["x"] == []
+    assert [trace["x"] for trace in pareto_figure(report | only)["data"]] == [[]] * 4
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_opens_in_a_browser_without_a_network(evaluated, rendered, tmp_path, width):
-    """Real Chromium, offline: the chart is drawn, nothing is requested, no error, no sideways scrolling."""
+@pytest.fixture(scope="module")
+def whole(evaluated):
+    """The report with every part that issue 4 knows, invented, and names that attack the page; its pins."""
+    report = copy.deepcopy(evaluated[0])
+    report["provenance"] = {"catalog": "c0ffee", "commit": "abc1234", "device": "cpu", "dtype": "float32", "threads": 2}
+    report["provenance"] |= {"date": "2026-11-24", "weights": {EVIL: "beef", "full": "f00d"}}
+    report["provenance"] |= {"versions": {"torch": "2"}}
+    pins = [f"p{n:03d}" for n in range(119)] + [EVIL]
+    report_parts.fill(report, pins, EVIL)
+    report["boards_of_note"]["best"][0]["query"][0] = EVIL
+    return report, pins
+
+
+@pytest.fixture(scope="module")
+def whole_page(whole):
+    report, pins = whole
+    return render_page(report, report_parts.pictures(pins))
+
+
+def outline_of(text):
+    outline = Outline()
+    outline.feed(text)
+    return outline
+
+
+def test_every_part_of_a_report_is_on_the_page(whole, whole_page):
+    text = " ".join(outline_of(whole_page).text)
+    for heading in ("Growth with pins", "Break-even", "Robustness", "Ablations", "out of date", "Boards of note"):
+        assert heading in text
+    for found in ("Recall@50", "MAP@10", "0.432", "found / min(k, held out)", "0.712", "-0.055", "640", "0.031",
+                  "27,648", "26 MB", "diverged", "c0ffee", "f00d", "2026-11-24", "0.0004"):  # fmt: skip
+        assert found in text, found
+    assert "As the number of pins grows: 1.6 at 1, 2.8 at 2, 5.5 at 5, 8.6 at 10 times." in text  # 82 / 9.5
+    assert "Not measured in this report" not in text
+    # p50 60 and 6 ms; intervals of -10 % and +20 % each: 54 / 7.2 and 72 / 5.4
+    assert "10.0 [7.5, 13.3] times" in text
+    assert "90% [87%, 92%] less time" in text
+
+
+def test_what_a_report_lacks_is_named_as_not_measured(evaluated):
+    text = " ".join(outline_of(render_page(evaluated[0])).text)
+    assert f"Not measured in this report: {', '.join(PARTS.values())}." in text
+    assert "As the number of pins grows: not tested here." in text
+    for heading in ("Growth with pins", "Break-even", "Robustness", "Ablations", "Boards of note", "Effect:"):
+        assert heading not in text
+
+
+def test_no_name_breaks_out_of_any_part(whole_page):
+    outline = outline_of(whole_page)
+    tags = [tag for tag, _ in outline.tags]
+    assert tags.count("script") == 3
+    for tag, attributes in outline.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert not {"href", "action", "data"} & set(attributes)
+        assert ("src" in attributes) == (tag == "img")
+        if tag == "img":
+            assert attributes["src"].startswith("data:image/webp;base64,")
+    assert any(EVIL in attributes.get("alt", "") for _, attributes in outline.tags)
+    figures = re.search(r'<script type="application/json" id="figures">(.*?)</script>', whole_page, re.DOTALL).group(1)
+    assert "<" not in figures
+
+
+def test_boards_of_note_show_few_pictures_and_keep_the_page_small(whole, whole_page, monkeypatch):
+    report, pins = whole
+    images = [attributes for tag, attributes in outline_of(whole_page).tags if tag == "img"]
+    assert len(images) == 2 * 3 * (5 + 2 * 5)  # best and worst, three boards, five of the query and of two answers
+    assert len([i for i in images if i["alt"].endswith("a held-out save")]) == 2 * 3 * (2 + 2)  # the other is backwards
+    shown = pins_shown(report)
+    assert len(shown) == len(set(shown))
+    assert {image["alt"].removesuffix(", a held-out save") for image in images} == set(shown)
+    noise = np.random.default_rng(0).bytes(40_000)
+    large = render_page(report, dict.fromkeys(pins, noise))
+    assert len(large.encode()) < 6_000_000
+    found = [attributes for tag, attributes in outline_of(large).tags if tag == "img"]
+    assert 0 < len(found) < len(images)
+    monkeypatch.setattr(page_accuracy, "PICTURE_CHARACTERS", 0)
+    assert "<img" not in render_page(report, report_parts.pictures(pins)).split("<main>")[1].split("</main>")[0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
+def test_the_pareto_front_is_what_a_sweep_finds(points):
+    """Oracle: from cheap to dear, a point is on the front when it beats the best score of all cheaper ones."""
+    expected = []
+    for cost, score in points:
+        cheaper = [s for c, s in points if c < cost]
+        same = [s for c, s in points if c == cost]
+        expected.append(score == max(same) and all(score > s for s in cheaper))
+    assert pareto_front(points) == expected
+
+
+def test_the_pareto_figure_has_bars_on_both_axes_and_joins_the_front(whole):
+    line, points, *_ = pareto_figure(whole[0])["data"]
+    at = dict(zip(points["text"], range(5), strict=True))
+    symbols = points["marker"]["symbol"]
+    assert symbols[at["swapped"]] == "circle"
+    assert symbols[at["full"]] == symbols[at["base"]] == "circle-open"  # swapped is faster and better
+    p50 = whole[0]["variants"]["swapped"]["latency_ms"]["p50"]
+    assert points["error_x"]["array"][at["swapped"]] == pytest.approx(0.2 * p50)
+    assert points["error_x"]["arrayminus"][at["swapped"]] == pytest.approx(0.1 * p50)
+    assert line["x"] == sorted(line["x"])
+    assert line["y"] == sorted(line["y"])
+    assert len(line["x"]) == symbols.count("circle")
+
+
+def test_growth_leaves_out_what_was_not_timed(whole):
+    traces = {trace["name"]: trace for trace in growth_figure(whole[0], "latency_ms")["data"]}
+    assert traces["nearest"]["x"] == [2, 5]
+    assert traces["full"]["y"] == [9.0, 17.0, 41.0, 82.0]
+    recall = {trace["name"]: trace for trace in growth_figure(whole[0], "recall_at_10")["data"]}
+    assert recall["full"]["error_y"]["array"] == pytest.approx([0.03] * 4)
+
+
+def test_the_csv_has_one_line_a_variant_and_metric(whole):
+    report, _ = whole
+    rows = list(csv.DictReader(io.StringIO(report_csv(report))))
+    found = {(row["variant"], row["metric"]): row for row in rows}
+    assert len(found) == len(rows)
+    recall = report["variants"]["swapped"]["recall_at_10"]
+    row = found["swapped", "recall_at_10"]
+    assert [float(row[key]) for key in ("mean", "low", "high")] == [recall[key] for key in ("mean", "low", "high")]
+    assert (int(row["boards"]), int(row["clusters"])) == (24, 12)
+    assert int(found["swapped", "cold_recall_at_10"]["boards"]) == report["counts"]["cold_recall_at_10"]["boards"]
+    coverage = found[EVIL, "coverage_at_10"]
+    assert float(coverage["mean"]) == report["variants"][EVIL]["coverage_at_10"]
+    assert (coverage["low"], coverage["boards"]) == ("", "24")
+    assert not {metric for _, metric in found} & {"gflops", "tokens", "latency_ms"}
+
+
+def test_the_latex_table_is_whole_and_escaped(evaluated):
+    report = copy.deepcopy(evaluated[0])
+    name = r"a_b & 50 % \end{tabular} #1 $x$ ~^ [2pt] <tag>"
+    report["variants"] = {name: report["variants"]["swapped"], "[h]": report["variants"]["full"]}
+    report["variants"]["[h]"] |= {"gflops": None, "cold_recall_at_10": {"mean": None, "low": None, "high": None}}
+    text = report_latex(report)
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 3
+    assert all(len(re.findall(r"(?<!\\)&", row)) == 6 for row in rows)
+    escaped = r"a\_b \& 50 \% \textbackslash{}end\{tabular\} \#1 \$x\$ \textasciitilde{}\textasciicircum{} {[}2pt{]}"
+    assert rows[1].startswith(escaped + r" \textless{}tag\textgreater{} & ")
+    assert rows[2].startswith("{[}h{]} & ")  # a bracket after a line's end would be its option
+    recall = report["variants"]["[h]"]["recall_at_10"]
+    assert f"{recall['mean']:.3f} [{recall['low']:.3f}, {recall['high']:.3f}]" in rows[2]
+    assert rows[2].count("--") == 2
+    assert text.count(r"\end{tabular}") == 1
+    assert text.splitlines()[0].startswith("% PinLab: ")
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert text.count("\\" + rule) == 1
+
+
+@pytest.fixture(scope="module")
+def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
-    file = tmp_path / "evaluation.html"
-    file.write_text(rendered, encoding="utf-8")
     with sync_api.sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         except sync_api.Error as error:
             pytest.skip(f"no Chromium to open the page with: {error.message.splitlines()[0]}")
-        view = browser.new_page(viewport={"width": width, "height": 900})
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, whole_page, tmp_path_factory):
+    """Open the whole page, offline; gives the view and lists of what went wrong and of what was requested."""
+    file = tmp_path_factory.mktemp("page") / "evaluation.html"
+    file.write_text(whole_page, encoding="utf-8")
+
+    def open_page(width=1280, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        view = context.new_page()
         problems: list[str] = []
         requests: list[str] = []
         view.on("pageerror", lambda error: problems.append(str(error)))
@@ -236,10 +406,99 @@ def test_the_page_opens_in_a_browser_without_a_network(evaluated, rendered, tmp_
         view.on("dialog", lambda dialog: (problems.append("dialog"), dialog.dismiss()))
         view.on("request", lambda request: requests.append(request.url))
         view.goto(file.as_uri())
-        for chart in ("#plot", "#curves"):
+        for chart in ("#plot", "#curves", "#growth-latency", "#growth-recall", "#break-even"):
             view.wait_for_selector(f"{chart} .scatterlayer .point", state="attached", timeout=20_000)
-        assert view.locator("#plot .scatterlayer .point").count() == 10
-        assert view.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        browser.close()
+        return view, problems, requests
+
+    return open_page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_opens_in_a_browser_without_a_network(opened, width, scheme):
+    """Real Chromium, offline: the charts are drawn, nothing is requested, no error, no sideways scrolling."""
+    view, problems, requests = opened(width, scheme)
+    assert view.locator("#plot .scatterlayer .point").count() == 10
+    assert view.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert view.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    colours = view.evaluate(
+        "[getComputedStyle(document.body).color, "
+        "...[...document.querySelectorAll('.xtick text')].map((tick) => getComputedStyle(tick).fill)]"
+    )
+    assert len(set(colours)) == 1  # chart texts follow the theme
     assert problems == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    view.context.close()
+
+
+def test_another_margin_decides_the_verdicts_again_as_python_does(opened, whole):
+    report, _ = whole
+    view, problems, _ = opened()
+    pairs = [found for pair in report["pairs"].values() for found in pair.values() if found["low"] is not None]
+    cells = view.locator("td .live[data-as=verdict]")
+    assert cells.count() == len(pairs)
+    for margin in ("0.3", "0.001", "0.07"):
+        view.fill("#margin", margin)
+        expected = [verdict(p["diff"], p["low"], p["high"], p["boards"], float(margin)) for p in pairs]
+        assert cells.all_inner_texts() == expected
+    # Many made-up pairs at once, those included where the number of boards has to be rounded.
+    rng = np.random.default_rng(5)
+    made = []
+    for _ in range(400):
+        diff, half = rng.normal(0, 0.05), rng.uniform(0.001, 0.3)
+        made.append({"diff": diff, "low": diff - half, "high": diff + half, "boards": int(rng.integers(2, 20_000))})
+    decided = view.evaluate("(pairs) => pairs.map((pair) => decide(pair, 0.02))", made)
+    assert decided == [verdict(p["diff"], p["low"], p["high"], p["boards"], 0.02) for p in made]
+    assert len({words.split()[0] for words in decided}) == 4
+    assert view.evaluate("[notInferior({low: -0.01, high: 0.1}, 0.02), notInferior({low: -0.1, high: -0.03}, 0.02),"
+                         " notInferior({low: -0.1, high: 0.1}, 0.02)]") == ["yes", "no", "undecided"]  # fmt: skip
+    for empty in ("", "0", "0.02"):  # no margin, or the report's own: what the report says
+        view.fill("#margin", "0.3")
+        view.fill("#margin", empty)
+        assert cells.all_inner_texts() == [found["verdict"] for found in pairs]
+    assert problems == []
+    view.context.close()
+
+
+def test_the_headline_follows_the_margin(browser, evaluated, tmp_path):
+    report = copy.deepcopy(evaluated[0])
+    main = report["pairs"]["swapped_vs_full"]["recall_at_10"]
+    main |= {"diff": -0.01, "low": -0.05, "high": 0.03}
+    main["verdict"] = verdict(-0.01, -0.05, 0.03, main["boards"], 0.02)
+    file = tmp_path / "page.html"
+    file.write_text(render_page(report), encoding="utf-8")
+    view = browser.new_page()
+    view.goto(file.as_uri())
+    line = view.locator(".verdict p").first
+    assert line.inner_text() == headline(report)
+    assert "undecided: needs about" in headline(report)
+    view.fill("#margin", "0.06")
+    assert line.inner_text() == "swapped is not worse than full by more than the margin of 0.06 Recall@10."
+    view.emulate_media(media="print")
+    assert line.inner_text() == headline(report)
+    view.close()
+
+
+def test_the_page_prints_whole_from_a_dark_screen(opened):
+    view, problems, _ = opened(1280, "dark")
+    view.fill("#margin", "0.5")
+    state = """() => ({width: document.querySelector("#plot .main-svg").clientWidth,
+        folded: document.querySelectorAll("details.prints:not([open])").length,
+        paper: getComputedStyle(document.body).backgroundColor,
+        ink: getComputedStyle(document.querySelector("#plot .xtick text")).fill,
+        control: document.querySelector(".control").offsetHeight})"""
+    screen = view.evaluate(state)
+    view.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = ({state})(); }})")
+    assert view.pdf(format="A4")[:5] == b"%PDF-"
+    printed = view.evaluate("window.printed")
+    assert printed["folded"] == 0 < screen["folded"]  # all tables are on paper
+    assert printed["width"] == 660 < screen["width"]  # no chart is wider than the paper
+    assert view.evaluate(state) == screen  # and the screen is as it was
+    view.emulate_media(media="print", color_scheme="dark")
+    view.set_viewport_size({"width": 688, "height": 1000})  # A4 less its margins
+    view.evaluate("dispatchEvent(new Event('beforeprint'))")
+    paper = view.evaluate(state)
+    assert (paper["paper"], paper["ink"], paper["control"]) == ("rgb(255, 255, 255)", "rgb(0, 0, 0)", 0)
+    assert view.evaluate("[...document.querySelectorAll('table')].every((table) => table.scrollWidth <= 688)")
+    assert problems == []
+    view.context.close()

@@ -35,3 +35,17 @@ def test_a_pair_without_boards_and_an_interval_without_bounds_are_dashes() -> No
     block = summary(report)
     assert "| `swapped` | 0.500 | - | - | - | - | - | - | - |" in block
     assert "| swapped vs full | strict | - | - | no boards |" in block
+
+
+def test_learning_rates_tried_are_one_sentence() -> None:
+    report = read_report(ROOT / "assets" / "illustrations" / "reports")
+    assert report is not None
+    tried = {
+        "full": [{"rate": 5e-4, "steps": 400, "validation": 0.3104, "note": ""}, {"rate": 1e-3, "validation": None}],
+        "swapped": [{"rate": 0.002, "steps": 400, "validation": 0.33, "note": ""}],
+    }
+    sentence = (
+        "Learning rates tried, on validation only: `full` 0.0005 (validation 0.310), 0.001; `swapped` 0.002 "
+        "(validation 0.330)."
+    )
+    assert sentence in summary(report | {"rates_tried": tried}).splitlines()

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pinlab.measure.bench_cost import VARIANTS
-from pinlab.measure.document import Words, layout, percent, render_document, rounded, table, verdict
+from pinlab.measure.document import COLOURS, Words, layout, percent, render_document, rounded, table, verdict
 from pinlab.records import PinLabError
 
 CAUSES = {"tower": "tower", "visual_tokens": "visual tokens", "pin_text": "text of each pin", "markers": "markers"}
-COLOURS = {"full": "#3a7bd5", "cached": "#7a4fb5", "pooled": "#b8860b", "swapped": "#c2256b"}
 QUIET = 0.6  # a smaller share of the cores: other programs ran. Threads wait for each other on a quiet machine, too
 DASHES = ("dot", "dash", "solid")  # picture sizes, small to large
 

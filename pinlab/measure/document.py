@@ -18,33 +18,70 @@ STYLE = """
 --mark:#ff7ab0}}
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:32px 16px 64px}h1{font-size:1.1rem;color:var(--soft);font-weight:600}
-h2{font-size:1.25rem;margin:40px 0 8px}p{margin:8px 0;max-width:75ch}small,.soft{color:var(--soft)}
+h2{font-size:1.25rem;margin:40px 0 8px}h3{font-size:1.1rem;margin:24px 0 0}
+h4{font-size:1rem;margin:16px 0 0;overflow-wrap:anywhere}
+p{margin:8px 0;max-width:75ch}small,.soft{color:var(--soft)}
 .verdict{background:var(--tint);border-left:6px solid var(--mark);border-radius:8px;padding:16px 20px}
 .verdict p:first-child{font-size:1.6rem;line-height:1.25;font-weight:700;margin-top:0;max-width:none}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:8px 12px;text-align:right;
+th,td{padding:8px 10px;text-align:right;
 border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,.text{text-align:left}
-td.text{white-space:normal;min-width:15ch}thead th{background:var(--tint)}td small{display:block}
+td.text,thead th{white-space:normal}td.text{min-width:12ch}thead th{background:var(--tint);vertical-align:bottom}
+td small{display:block}
 tr.subject th,tr.subject td{background:var(--tint);font-weight:600}details{margin:8px 0}summary{cursor:pointer}
 pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}#curves{height:320px}
-.chart{height:420px}
+.chart{height:420px}.kept{display:none}input{font:inherit;width:7em;padding:4px 8px;color:inherit;
+background:var(--paper);border:1px solid var(--soft);border-radius:6px}
+.js-plotly-plot .main-svg :not(.hovertext)>text{fill:var(--ink)!important}
+.boards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr))}
+.pins{display:flex;flex-wrap:wrap;gap:6px;align-items:center;margin:4px 0}.pins b{flex:0 0 6em;font-weight:600}
+.pins img,.pins span{width:72px;height:72px;object-fit:contain;background:#fff;border:1px solid var(--line);
+border-radius:6px}.pins span{background:var(--tint);font-size:.7rem;overflow:hidden;overflow-wrap:anywhere;padding:4px}
+.pins .found{outline:3px solid var(--mark);outline-offset:-1px}
+@media(max-width:600px){.pins b{flex-basis:100%}.pins img,.pins span{width:56px;height:56px}
+td.text:last-child{min-width:28ch}}
+@page{margin:14mm}
+@media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--tint:#f4f3f8;--mark:#b3125b}
+body{font-size:10pt}main{max-width:none;padding:0}h2,h3,h4{break-after:avoid}.scroll{overflow:visible;border:0}
+table{font-size:7pt}th,td,td.text{white-space:normal;min-width:0;padding:2px 4px}td small{white-space:nowrap}
+thead{display:table-header-group}
+tr,.verdict,.board,.js-plotly-plot{break-inside:avoid}details:not(.prints),.control,.live{display:none}.kept{display:inline}}
 """
 
+# The chart texts take their colour from the style sheet, so that a change of theme and the printer need no redraw.
+# A printed page is narrower than a window and sends no resize: charts are drawn anew for it, and folded tables open.
 SCRIPT = """
 const figures = JSON.parse(document.getElementById("figures").textContent);
-const font = {color: getComputedStyle(document.body).color, family: "system-ui, sans-serif"};
+const font = {family: "system-ui, sans-serif"}, config = {responsive: true, displayModeBar: false};
 for (const [id, figure] of Object.entries(figures))
   if (document.getElementById(id))
-    Plotly.newPlot(id, figure.data, {...figure.layout, font}, {responsive: true, displayModeBar: false});
+    Plotly.newPlot(id, figure.data, {...figure.layout, font}, config);
+let opened = [];
+const charts = (size) => document.querySelectorAll(".js-plotly-plot").forEach((c) => Plotly.relayout(c, size));
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details.prints:not([open])")];
+  opened.forEach((part) => { part.open = true; });
+  charts({width: 660});
+});
+addEventListener("afterprint", () => {
+  opened.forEach((part) => { part.open = false; });
+  charts({width: null, autosize: true});
+});
 """
+COLOURS = {
+    "full": "#3a7bd5", "cached": "#7a4fb5", "pooled": "#b8860b", "swapped": "#c2256b", "base": "#2f8f6b",
+    "nearest": "#c4621d", "cosave": "#8a8a30",
+}  # fmt: skip
+GREY = "#85858f"
 
 
-def render_document(title: str, body: str, figures: Mapping[str, Any]) -> str:
+def render_document(title: str, body: str, figures: Mapping[str, Any], script: str = "") -> str:
     """A whole page, about 5 MB: plotly.js is in it.
 
     Args:
         title: not escaped yet. body: HTML. figures: element id -> Plotly figure, for those ids that the body has.
+        script: JavaScript of this page, run after the charts are drawn; fixed text, nothing of a lab may be in it.
     """
     from plotly.offline import get_plotlyjs  # slow to import, and only needed to write
 
@@ -57,14 +94,8 @@ def render_document(title: str, body: str, figures: Mapping[str, Any]) -> str:
         "style-src 'unsafe-inline'; img-src data: blob:\">"
         f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main><h1>{title}</h1>\n{body}</main>\n"
         f'<script type="application/json" id="figures">{drawn}</script>\n'
-        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
+        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}{script}</script></body></html>\n"
     )
-
-
-def verdict(lines: Sequence[str]) -> str:
-    """The box at the top of a page; its first line is the headline."""
-    inside = "".join(f"<p>{escaped(line)}</p>" for line in lines)
-    return f'<section class="verdict" aria-label="Verdict">{inside}</section>'
 
 
 class Words(str):
@@ -73,16 +104,28 @@ class Words(str):
     __slots__ = ()
 
 
+class Markup(str):
+    """As `Words`, but HTML already."""
+
+    __slots__ = ()
+
+
+def verdict(lines: Sequence[str]) -> str:
+    """The box at the top of a page; its first line is the headline. Lines are escaped here, but for `Markup`."""
+    inside = "".join(f"<p>{line if isinstance(line, Markup) else escaped(line)}</p>" for line in lines)
+    return f'<section class="verdict" aria-label="Verdict">{inside}</section>'
+
+
 def table(
     title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], about: str, subject: str = ""
 ) -> str:
     """A paragraph and a table whose first column names the row.
 
-    Plain cells are HTML already; `Words`, headings, row names and `about` are escaped here.
+    Plain cells and `Markup` are HTML already; `Words`, headings, row names and `about` are escaped here.
     """
 
     def column(cell: str) -> str:
-        return ' class="text"' if isinstance(cell, Words) else ""
+        return ' class="text"' if isinstance(cell, Words | Markup) else ""
 
     head = "".join(f'<th scope="col"{column(name)}>{escaped(name)}</th>' for name in heads)
     lines = []
@@ -96,6 +139,16 @@ def table(
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(title)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>\n"
     )
+
+
+def folded(title: str, inside: str) -> str:
+    """HTML that is folded away on the screen and printed open. The title is escaped here."""
+    return f'<details class="prints"><summary>{escaped(title)}</summary>{inside}</details>'
+
+
+def chart(element: str, label: str) -> str:
+    """Where a figure is drawn; `label` says what it shows to who does not see it."""
+    return f'<div id="{element}" class="chart" role="img" aria-label="{escaped(label)}"></div>'
 
 
 def layout(x_axis: Mapping[str, Any], y_title: str) -> dict[str, Any]:
@@ -124,6 +177,24 @@ def rounded(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """A share in whole percent."""
     return "-" if share is None else f"{share:.0%}"
+
+
+def number(value: float | None) -> str:
+    """At most three decimals, for scores and margins."""
+    return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def estimate(field: Mapping[str, Any] | None) -> str:
+    """Cell of a {mean, low, high}: the mean, and its interval below."""
+    if not field or field["mean"] is None:
+        return "-"
+    interval = "" if field["low"] is None else f"<small>[{field['low']:.3f}, {field['high']:.3f}]</small>"
+    return f"{field['mean']:.3f}{interval}"
+
+
+def gap(upper: float | None, lower: float | None) -> float:
+    """Length of an error bar; 0 where an end is not known."""
+    return 0.0 if upper is None or lower is None else max(0.0, upper - lower)
 
 
 def escaped(value: object) -> str:

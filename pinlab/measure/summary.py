@@ -36,7 +36,7 @@ def summary(report: Mapping[str, Any]) -> str:
     for name, pair in report["pairs"].items():
         for key, words in (("recall_at_10", "all"), ("strict_recall_at_10", "strict")):
             lines.append(f"| {name.replace('_', ' ')} | {words} | {_difference(pair[key])} |")
-    lines += _plateaus(report.get("training") or {})
+    lines += _plateaus(report.get("training") or {}) + _rates(report.get("rates_tried") or {})
     for name, seeds in (report.get("seeds") or {}).items():
         lines += ["", f"Seeds of `{name}`, Recall@10: {_list(seeds['recall_at_10'])}; "
                   f"strict: {_list(seeds['strict_recall_at_10'])}."]
@@ -53,6 +53,16 @@ def _plateaus(training: Mapping[str, Any]) -> list[str]:
             best = f"best validation Recall@10 {run['best']['score']:.3f} at step {run['best_step']} of {run['steps']}"
             lines += ["", f"Plateau rule of `{name}`: {met} ({best}; {run['wall_clock_s'] / 60:.0f} minutes)."]
     return lines
+
+
+def _rates(tried: Mapping[str, Any]) -> list[str]:
+    """One sentence on how both rivals' learning rates were chosen; nothing where that is not known."""
+    parts = []
+    for name, tries in tried.items():
+        ends = ["" if one.get("validation") is None else f" (validation {one['validation']:.3f})" for one in tries]
+        rates = ", ".join(f"{one['rate']:g}{end}" for one, end in zip(tries, ends, strict=True))
+        parts.append(f"`{name}` {rates}" if tries else f"`{name}` none")
+    return ["", f"Learning rates tried, on validation only: {'; '.join(parts)}."] if parts else []
 
 
 def rewrite(readme: str, block: str) -> str:
