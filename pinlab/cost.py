@@ -240,6 +240,7 @@ _RECEIPTS = "datareceipts/data-receipts, 109-gpu-pricing"
 _RECEIPTS_DATE = "2026-11-09"
 
 # Only prices with a source (FACTS.md section 6). One chip's price varies 4.6 times between sellers: let the user edit.
+# No source there prices storage, so what a store takes is given in bytes and never in dollars.
 PRICES: tuple[Price, ...] = (
     Price("HF Spaces CPU upgrade", "CPU", 0.03, _HUB, _HUB_DATE),
     Price("HF Spaces T4 small", "T4", 0.40, _HUB, _HUB_DATE),
@@ -290,6 +291,24 @@ def api_dollars_per_1000(tokens: float, usd_per_million_tokens: float) -> float:
     """Modelled dollars for 1,000 requests to an API that charges per input token, at a price the user enters."""
     _check_not_negative(tokens=tokens, usd_per_million_tokens=usd_per_million_tokens)
     return 1000 * tokens * usd_per_million_tokens / 1e6
+
+
+def api_dollars_per_1000_images(images: float, usd_per_image: float) -> float:
+    """Modelled dollars for 1,000 requests to an API that charges per picture, at a price the user enters.
+
+    Args:
+        images: pictures that one request sends. usd_per_image: what the API asks for each.
+    """
+    _check_not_negative(images=images, usd_per_image=usd_per_image)
+    return 1000 * images * usd_per_image
+
+
+def own_price(usd_per_hour: float, date: str, hardware: str = "as entered") -> Price:
+    """A price that the user entered, beside the listed ones. `date`: of the entry (ISO 8601)."""
+    _check_not_negative(usd_per_hour=usd_per_hour)
+    if math.isinf(usd_per_hour):
+        raise ValueError("usd_per_hour must be finite")
+    return Price("own price", hardware, usd_per_hour, "entered by the user", date)
 
 
 def precompute_dollars_per_1000(

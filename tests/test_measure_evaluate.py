@@ -11,8 +11,9 @@ import pytest
 from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
 from pinlab.cost import Price
-from pinlab.measure import statistics, workload
+from pinlab.measure import machine, statistics, workload
 from pinlab.measure.accuracy import board_cases
+from pinlab.measure.amortisation import Precompute
 from pinlab.measure.evaluate import METHODS, evaluate, plain
 from pinlab.records import Answer, Board, Cost, Hit, Pin, PinLabError, Query
 
@@ -259,8 +260,12 @@ def test_the_report_has_the_fixed_shape():
         for metric in ESTIMATES:
             assert set(fields[metric]) == {"mean", "low", "high"}
             assert fields[metric]["low"] <= fields[metric]["mean"] <= fields[metric]["high"]
-        assert set(fields["latency_ms"]) == {"p50", "p95", "n"}
+        assert set(fields["latency_ms"]) == {"p50", "p50_low", "p50_high", "p95", "n", "cold"}
         assert {"gflops", "tokens", "images_encoded"} <= set(fields)
+        assert fields["peak_memory_bytes"] is fields["energy_joules"] is None  # fakes, without a meter: never 0
+    assert report["workload"]["peak_memory"].startswith("not measured: ")
+    assert report["workload"]["energy"] == "not measured"
+    assert {"growth", "amortisation"}.isdisjoint(report)  # nobody asked for them
     assert list(report["pairs"]) == ["swapped_vs_full", "swapped_vs_base"]
     for pair in report["pairs"].values():
         assert set(pair) == {"recall_at_10", "strict_recall_at_10"}
@@ -285,7 +290,9 @@ def test_the_report_is_strict_json():
     fields = report["variants"]["swapped"]
     assert fields["strict_recall_at_10"] == fields["cold_recall_at_10"] == {"mean": None, "low": None, "high": None}
     assert fields["recall_at_10"] == {"mean": 1.0, "low": None, "high": None}
-    assert fields["latency_ms"] == {"p50": None, "p95": None, "n": 0}
+    nothing = dict.fromkeys(("p50", "p50_low", "p50_high", "p95", "cold"))
+    assert fields["latency_ms"] == nothing | {"n": 0}
+    assert variant.asked == []
     assert fields["gflops"] is fields["tokens"] is fields["usd_per_1000"] is None
     strict = report["pairs"]["swapped_vs_full"]["strict_recall_at_10"]
     assert (strict["diff"], strict["low"], strict["win"], strict["boards"]) == (None, None, 0, 0)
@@ -323,14 +330,18 @@ def test_the_same_seed_gives_the_same_report():
 def test_cost_comes_from_the_fixed_workload():
     price = Price("a machine", "CPU", 3.6, "a source", "2026-01-01")
     (report, _), variants, _, _ = full_report(timed_boards=5, price=price)
-    assert report["workload"] == {"boards": 5, "pins": 10, "k": 10, "batch": 1, "warm": True, "interleaved": True}
+    workload = {"boards": 5, "pins": 10, "k": 10, "batch": 1, "warm": True, "interleaved": True}
+    assert report["workload"].items() >= workload.items()
     for name, variant in variants.items():
-        assert len(variant.asked) == 6  # one discarded warm-up, five timed
+        assert len(variant.asked) == 6  # one cold, five timed
         assert all(len(query.pins) == 10 and query.board and not query.text for query in variant.asked)
         assert variant.asked[0] not in variant.asked[1:]
         fields = report["variants"][name]
         # The fake's n-th answer takes ms + n: timed are 2 to 6, so p50 is ms + 4 and p95 ms + 5.8.
-        assert fields["latency_ms"] == {"p50": variant.ms + 4, "p95": pytest.approx(variant.ms + 5.8), "n": 5}
+        interval = {"p50_low": None, "p50_high": None}  # five answers are too few for one
+        p95 = pytest.approx(variant.ms + 5.8)
+        timing = {"p50": variant.ms + 4, "p95": p95, "n": 5, "cold": variant.ms + 1}
+        assert fields["latency_ms"] == timing | interval
         assert (fields["gflops"], fields["tokens"], fields["images_encoded"]) == (variant.ms / 4, 40, 10)
         assert fields["stages_ms"] == {"vision": variant.ms + 3, "search": 1.0}
         assert fields["usd_per_1000"] == pytest.approx(1000 * (variant.ms + 4) / 1e3 * 3.6 / 3600)
@@ -339,6 +350,59 @@ def test_cost_comes_from_the_fixed_workload():
     assert report["saved"]["full"]["latency_ms"] == pytest.approx(1 - 10 / 64)
     assert report["saved"]["full"]["gflops"] == pytest.approx(0.9)
     assert set(report["saved"]) == {"full", "base"}
+
+
+def test_the_cold_answer_comes_before_anything_else_is_asked():
+    catalog, split = make_lab(60, 6, train=12)
+    variants = {name: random_variant(name, catalog, split, 0) for name in ("full", "swapped")}
+    order: list[str] = []
+    for name, variant in variants.items():
+        answer, scores = variant.answer, variant.scores
+        variant.answer = lambda q, k, n=name, a=answer: (order.append(f"{n} answers"), a(q, k))[1]
+        variant.scores = lambda qs, n=name, s=scores: (order.append(f"{n} scores"), s(qs))[1]
+    evaluate(variants, catalog, split, timed_boards=2)
+    assert order[:3] == ["full answers", "swapped answers", "full scores"]
+
+
+def test_energy_comes_from_a_block_of_its_own(monkeypatch):
+    """A meter that counts 3 joules an answer: the timed answers stay out of its block."""
+    catalog, split = make_lab(60, 6, train=12)
+    variants = {name: random_variant(name, catalog, split, 0) for name in ("full", "swapped")}
+
+    def joules() -> float:
+        return 3.0 * sum(len(variant.asked) for variant in variants.values())
+
+    monkeypatch.setattr(machine.energy_per_answer, "__defaults__", (0.0,))  # one round of boards
+    meter = machine.EnergyMeter([machine.Counter("a counter", joules)], "measured: a counter")
+    report, _ = evaluate(variants, catalog, split, timed_boards=2, meter=meter)
+    for fields in report["variants"].values():
+        assert fields["energy_joules"] == pytest.approx(3.0)
+        assert fields["latency_ms"]["n"] == 2
+    assert report["workload"]["energy"] == "measured: a counter"
+
+
+def test_growth_and_amortisation_join_the_report_when_asked_for():
+    price = Price("a machine", "CPU", 3.6, "a source", "2026-01-01")
+    measured = {"ms_per_pin": 12.0, "gflops_per_pin": 0.5, "cached_ms_per_pin": 7.0}
+    offline = Precompute(measured, {"swapped": 300, "cached": 9000})
+    (report, _), *_ = full_report(timed_boards=5, price=price, precompute=lambda: offline, growth_sizes=(2, 10))
+    assert report["growth"]["pins"] == [2, 10]
+    for name, row in report["growth"]["variants"].items():
+        assert row["recall_at_10"][1] == report["variants"][name]["recall_at_10"]
+    found = report["amortisation"]
+    assert (found["ms_per_pin"], found["gflops_per_pin"], found["pins_per_request"]) == (12.0, 0.5, 10)
+    # swapped takes 10 ms, full 64, base 65; a request reads 10 pins of 12 ms each.
+    assert found["break_even_reads"] == {"full": pytest.approx(120 / 54), "base": pytest.approx(120 / 55)}
+    assert found["usd_per_1000"] == {
+        "swapped": report["variants"]["swapped"]["usd_per_1000"],
+        "full": report["variants"]["full"]["usd_per_1000"],
+        "cached": None,
+    }
+    assert found["measured"] == measured
+    (report, _), *_ = full_report(timed_boards=0, precompute=lambda: Precompute())
+    assert report["amortisation"]["break_even_reads"] == {}
+    assert set(report["amortisation"]["usd_per_1000"].values()) == {None}
+    json.dumps(report, allow_nan=False)
 
 
 def test_variants_are_interleaved_and_none_is_always_first():

@@ -7,7 +7,8 @@ Accuracy: `variant.scores` in batches over `split.scored`; query = `split.query_
 but the board's train and validation pins, relevant = `split.test[board]`. `strict_recall_at_10` and
 `cold_recall_at_10` rank the same list, count only the strict (cold) held-out pins as relevant and take the board's
 other held-out pins out of the list first; they are means over the boards that have such pins.
-Cost: `variant.answer(query, 10)` on the fixed workload of `pinlab.measure.workload`.
+Cost: `variant.answer(query, 10)` on the fixed workload of `pinlab.measure.workload`; its first answer, which is the
+cold one, before anything else.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ from pinlab.measure.accuracy import (
     score_boards,
     values_of,
 )
+from pinlab.measure.amortisation import Precompute, amortise
 from pinlab.measure.depth import Depth, look_into
+from pinlab.measure.growth import growth
+from pinlab.measure.machine import MEMORY_METHOD, EnergyMeter, energy_per_answer, peak_memory
 from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare, estimate
-from pinlab.measure.workload import choose_boards, cost_summary, disagreements, run_workload
+from pinlab.measure.workload import Timed, choose_boards, cost_summary, disagreements, first_answers, run_workload
 from pinlab.metrics import coverage_at_k
 from pinlab.records import PinLabError
 
@@ -53,6 +57,9 @@ METHODS = {
     **dict.fromkeys(("robustness", "ablations", "staleness", "boards_of_note"), "measured"),
     **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved"), "counted"),
     "usd_per_1000": "modelled",
+    **dict.fromkeys(("peak_memory_bytes", "energy_joules", "growth", "amortisation.ms_per_pin"), "measured"),
+    **dict.fromkeys(("growth.gflops", "amortisation.gflops_per_pin", "amortisation.bytes_per_pin"), "counted"),
+    "amortisation": "modelled",
 }
 
 
@@ -69,6 +76,9 @@ def evaluate(
     seed_runs: Mapping[str, Sequence[Variant]] | None = None,
     price: Price | None = None,
     depth: Depth | None = None,
+    meter: EnergyMeter | None = None,
+    precompute: Callable[[], Precompute] | None = None,
+    growth_sizes: Sequence[int] = (),
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], list[Row]]:
     """Measure variants on one lab, as the module describes.
@@ -82,6 +92,10 @@ def evaluate(
             variant of `variants` first, then these.
         price: of the machine it runs on, for the modelled dollars; None leaves them null.
         depth: what else to look into; None leaves those parts out.
+        meter: of the machine's energy; None leaves it null.
+        precompute: measures the offline work, for the report's `amortisation`; called last, so that it warms nothing
+            up. None leaves it out.
+        growth_sizes: numbers of pins for the report's `growth`; none leaves it out.
         progress: called with one line of text now and then.
 
     Returns:
@@ -94,20 +108,27 @@ def evaluate(
     if not variants:
         raise PinLabError("there is no variant to evaluate; train the lab first")
     cases = board_cases(catalog, split)
-    scores = {name: score_boards(variant, catalog, cases, progress) for name, variant in variants.items()}
     boards, warm_up = choose_boards(cases, timed_boards, seed)
-    timed = run_workload(variants, boards, warm_up, progress)
+    cold = first_answers(variants, warm_up) if boards else {}  # before anything else runs them
+    scores = {name: score_boards(variant, catalog, cases, progress) for name, variant in variants.items()}
+    timed = run_workload(variants, boards, progress)
     interval = {"seed": seed, "resamples": resamples}
     report = _frame(lab, catalog, cases, boards, price, {"margin": margin, **interval})
     for name, variant in variants.items():
         accuracy, report["counts"] = _accuracy(scores[name], len(catalog), interval)
-        cost = cost_summary(timed[name]) | {"answers_that_differ": disagreements(variant, timed[name], catalog)}
+        cost = _cost(variant, timed[name], cold.get(name), meter)
+        cost["answers_that_differ"] = disagreements(variant, timed[name], catalog)
         report["variants"][name] = accuracy | cost | {"usd_per_1000": _dollars(cost, price)}
+    report["workload"] |= _methods_of(variants, meter)
     report["pairs"] = _pairs(scores, margin, interval)
     report["saved"] = _saved(report["variants"])
     report["slices"] = _slices(scores, interval)
     if depth:
         report |= look_into(depth, catalog, split, cases, scores, interval, progress)
+    if growth_sizes:
+        report["growth"] = growth(variants, catalog, cases, growth_sizes, known=scores, progress=progress, **interval)
+    if precompute is not None:
+        report["amortisation"] = _amortisation(report, precompute(), price)
     if seed_runs:
         report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, progress)
     return plain(report), plain([row for name in variants for row in rows_of(name, scores[name])])
@@ -248,6 +269,47 @@ def _saved(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float
             saved[name] = {"latency_ms": share(ours["latency_ms"]["p50"], theirs["latency_ms"]["p50"])}
             saved[name] |= {key: share(ours[key], theirs[key]) for key in ("gflops", "tokens", "images_encoded")}
     return saved
+
+
+def _cost(
+    variant: Variant, timed: Sequence[Timed], cold_ms: float | None, meter: EnergyMeter | None
+) -> dict[str, Any]:
+    """The cost fields of a variant that are measured or counted."""
+    boards = [entry.case for entry in timed]
+    return cost_summary(timed, cold_ms) | {
+        "peak_memory_bytes": peak_memory(variant, boards),
+        "energy_joules": energy_per_answer(variant, boards, meter),
+    }
+
+
+def _methods_of(variants: Mapping[str, Variant], meter: EnergyMeter | None) -> dict[str, str]:
+    """How memory and energy were measured, or why they were not."""
+    devices = {getattr(variant, "device", None) for variant in variants.values()}
+    on_cuda = any(device is not None and device.type == "cuda" for device in devices)
+    return {
+        "peak_memory": MEMORY_METHOD["cuda" if on_cuda else "cpu"],
+        "energy": meter.what if meter else "not measured",
+    }
+
+
+def _amortisation(report: Mapping[str, Any], precompute: Precompute, price: Price | None) -> dict[str, Any]:
+    """Offline work against the latencies of this report; rivals are the variants with a model."""
+    latencies = {
+        name: fields["latency_ms"]["p50"]
+        for name, fields in report["variants"].items()
+        if name == SUBJECT or fields["gflops"]
+    }
+    measured = precompute.measured or {}
+    found = amortise(
+        measured.get("ms_per_pin"),
+        measured.get("gflops_per_pin"),
+        latencies,
+        report["workload"]["pins"],
+        precompute.bytes_per_pin,
+        price,
+        measured.get("cached_ms_per_pin"),
+    )
+    return found | {"measured": precompute.measured}
 
 
 def _dollars(cost: Mapping[str, Any], price: Price | None) -> float | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pinlab.measure.accuracy import BoardCase, K, Variant
+from pinlab.measure.statistics import LEVEL
 from pinlab.metrics import rank
 from pinlab.records import Answer
 
@@ -46,23 +47,33 @@ def choose_boards(cases: Sequence[BoardCase], boards: int, seed: int) -> tuple[l
     return timed, (rest or timed or [None])[0]
 
 
+def first_answers(variants: Mapping[str, Variant], warm_up: BoardCase | None) -> dict[str, float]:
+    """Ask every variant once, so that the workload finds it warm; milliseconds by the variant's own timer.
+
+    Called before anything else was asked of them, these are the *cold* answers of the report. Cold means: weights
+    read and in memory, but nothing run yet, so memory is allocated, kernels are chosen and what a variant makes
+    when it is first needed is made (`cached` fills its store: it encodes the whole catalog). It does not mean a cold
+    machine: the libraries are imported, files may lie in the system's cache, and the first variant asked pays for
+    what all of them share in the process (its threads). One number without an interval: there is one first time.
+    """
+    if warm_up is None:
+        return {}
+    return {name: variant.answer(warm_up.query, K).cost.latency_ms for name, variant in variants.items()}
+
+
 def run_workload(
     variants: Mapping[str, Variant],
     cases: Sequence[BoardCase],
-    warm_up: BoardCase | None,
     progress: Callable[[str], None] | None = None,
+    label: str = "cost",
 ) -> dict[str, list[Timed]]:
-    """Ask every variant for every board, one query at a time.
+    """Ask every variant for every board, one query at a time; `first_answers` has warmed them up.
 
-    Each variant answers once before the clock counts. The order of the variants rotates from board to board, so
-    none always runs on a cache that the same other one left behind.
+    The order of the variants rotates from board to board, so none always runs on a cache that the same other one
+    left behind. `label` begins the lines of progress.
     """
     names = list(variants)
     timed: dict[str, list[Timed]] = {name: [] for name in names}
-    if not cases or warm_up is None:
-        return timed
-    for name in names:
-        variants[name].answer(warm_up.query, K)
     for number, case in enumerate(cases):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
@@ -70,21 +81,29 @@ def run_workload(
             answer = variants[name].answer(case.query, K)
             timed[name].append(Timed(case, answer, (time.perf_counter() - started) * 1e3))
         if progress is not None:
-            progress(f"cost: {number + 1} of {len(cases)} boards")
+            progress(f"{label}: {number + 1} of {len(cases)} boards")
     return timed
 
 
-def cost_summary(timed: Sequence[Timed]) -> dict[str, Any]:
+def cost_summary(timed: Sequence[Timed], cold_ms: float | None = None) -> dict[str, Any]:
     """The cost fields of a variant: latency percentiles, and per-request means of what was counted.
 
+    Args:
+        timed: its answers. cold_ms: of its first answer, see `first_answers`.
+
     Returns:
-        latency_ms {p50, p95, n} as the variant's own timer measured it, wall_ms {p50, p95} as measured around the
-        call (a cross-check), gflops, tokens, images_encoded, stages_ms (p50 of each stage), stage_gflops (means).
+        latency_ms {p50, p50_low, p50_high, p95, n, cold} as the variant's own timer measured it, wall_ms {p50, p95}
+        as measured around the call (a cross-check), gflops, tokens, images_encoded, stages_ms (p50 of each stage),
+        stage_gflops (means).
         None and n = 0 when nothing was timed.
     """
     costs = [t.answer.cost for t in timed]
+    latency = [c.latency_ms for c in costs]
+    low, high = median_interval(latency)
     return {
-        "latency_ms": {**percentiles([c.latency_ms for c in costs]), "n": len(costs)},
+        "latency_ms": {
+            **percentiles(latency), "p50_low": low, "p50_high": high, "n": len(costs), "cold": cold_ms,
+        },
         "wall_ms": percentiles([t.wall_ms for t in timed]),
         "gflops": _mean([c.gflops for c in costs]),
         "tokens": _mean([c.tokens for c in costs]),
@@ -121,6 +140,25 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
         return {"p50": None, "p95": None}
     p50, p95 = np.percentile(values, [50, 95])
     return {"p50": float(p50), "p95": float(p95)}
+
+
+def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float | None, float | None]:
+    """Interval of the median, between two of the values themselves, with no assumption on how they are spread.
+
+    The number of values below the median is binomial with one half, so the l-th smallest and the l-th largest hold
+    it with a probability that is known exactly; the narrowest such pair with at least `level` is taken (Conover,
+    Practical Nonparametric Statistics, 1999, section 3.2; as scipy.stats.quantile_test computes it). It takes the
+    values for independent draws: boards of equal size, answered one after the other, come near to that.
+
+    Returns:
+        (low, high); (None, None) where so few values (below 6 at 95 %) give no such pair.
+    """
+    from scipy import stats  # here, not above: nothing of scipy may load when the app starts
+
+    if not len(values):
+        return None, None
+    found = stats.quantile_test(values, q=0, p=0.5).confidence_interval(level)
+    return (None, None) if np.isnan(found.low) or np.isnan(found.high) else (float(found.low), float(found.high))
 
 
 def _mean(values: Sequence[float]) -> float | int | None:
