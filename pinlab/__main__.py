@@ -86,8 +86,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Accuracy on held-out saves and cost on the fixed workload, with intervals; writes reports/."""
+    from pinlab.assessment import evaluate_lab
     from pinlab.lab import open_lab
-    from pinlab.steps import evaluate_lab
 
     names = [name.strip() for name in variants.split(",") if name.strip()]
     report = evaluate_lab(open_lab(lab), names or None)

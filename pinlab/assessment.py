@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from pinlab.cost import PRICES
+from pinlab.embed.table import read_table
 from pinlab.lab import Lab, Variant
 from pinlab.measure.ablation import (
     Ablation,
@@ -21,25 +26,112 @@ from pinlab.measure.ablation import (
     swapped_ablations,
     title_ablations,
 )
+from pinlab.measure.accuracy import Variant as AnyVariant
+from pinlab.measure.amortisation import (
+    BATCH,
+    BATCHES,
+    PinWorker,
+    Precompute,
+    features_bytes,
+    measure_precompute,
+    row_bytes,
+)
 from pinlab.measure.depth import Depth
+from pinlab.measure.evaluate import evaluate, plain
+from pinlab.measure.growth import SIZES
+from pinlab.measure.machine import energy_meter
+from pinlab.measure.page_accuracy import pins_shown
 from pinlab.measure.remembered import Remembered, ScoreStore
+from pinlab.measure.report import write_report
 from pinlab.models.checkpoint import load_encoder, load_tokenizer
 from pinlab.models.features import pin_content, tower_outputs
 from pinlab.models.images import catalog_images
+from pinlab.models.nano import IMAGE_SIDE
 from pinlab.models.pin_encoder import embed_pictures, embed_unsaved, embed_words
 from pinlab.models.prompt import PromptBuilder
-from pinlab.recommend.variants import FullVariant, SwappedVariant
+from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
+from pinlab.records import PinLabError
 
 UPLOAD_PINS = 100
 TAKE_UPLOADS = ("full", "swapped", "base", "nearest")
 
+Keep = Callable[[str, AnyVariant], AnyVariant]
 
-def depth_of(lab: Lab, variants: Mapping[str, Variant]) -> Depth:
-    """Everything a full evaluation looks into that this lab's models allow."""
+
+def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
+    """Evaluate variants, write the report and return it."""
+    known = [info.name for info in lab.variants()]
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
+    chosen = {name: lab.variant(name) for name in names or known}
+    seeds = {name: runs for name, runs in lab.seed_runs().items() if name in chosen}
+    # The listed price of a CPU; a GPU's depends on the seller, so there the user enters it on the page.
+    price = PRICES[0] if lab.device == "cpu" else None
+    store = ScoreStore(lab.path / "runs" / "scores")
+    keep = partial(remembered, store, answers_hash(lab))
+    report, rows = evaluate(
+        chosen,
+        lab.catalog,
+        lab.split,
+        lab=lab.path.name,
+        seed_runs=seeds,
+        price=price,
+        meter=energy_meter(lab.torch_device),
+        precompute=lambda: precompute_of(lab, chosen),
+        growth_sizes=SIZES,
+        # The whole evaluation looks deeper; one of some variants is for a quick look.
+        depth=None if names else lambda: depth_of(lab, chosen, keep),
+        remember=keep,
+        progress=_say,
+    )
+    # A curve holds NaN where no board has a strict validation save; JSON knows only null.
+    command = f"python -m pinlab evaluate {lab.path}" + (f" --variants {','.join(names)}" if names else "")
+    made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
+    extra = {"provenance": lab.provenance() | made, "training": training_table(lab), "rates_tried": rates_tried(lab)}
+    report = plain(report | extra)
+    pictures = {pin: lab.catalog.image_bytes(pin) for pin in pins_shown(report)}
+    write_report(report, rows, lab.path / "reports", pictures=pictures)
+    store.prune()
+    return report
+
+
+def precompute_of(lab: Lab, chosen: Mapping[str, Variant]) -> Precompute:
+    """What the offline work behind `swapped` and `cached` takes, measured on pins of the lab, as far as it has them.
+
+    Called when the variants have answered: `cached` fills its store then, which its cold answer is to show.
+    """
+    sizes: dict[str, int] = {}
+    if "swapped" in chosen:
+        sizes["swapped"] = row_bytes(read_table(lab.path / "embeddings" / "pins.safetensors"))
+    cached = chosen.get("cached")
+    if isinstance(cached, CachedVariant) and cached.stored is not None:
+        sizes["cached"] = features_bytes(cached.stored())
+    if "swapped" not in chosen or not {"pin-encoder", "full"} <= set(lab.trained()):
+        return Precompute(None, sizes)
+    folder = lab.path / "models" / "pin-encoder"
+    encoder, tuned = load_encoder(folder, lab.path / "models" / "full")
+    device = lab.torch_device
+    worker = PinWorker(
+        tuned.to(device), PromptBuilder(load_tokenizer(folder)), encoder.to(device), IMAGE_SIDE, device
+    )
+    drawn = np.random.default_rng(0).permutation(len(lab.catalog))[: BATCH * BATCHES]
+    pins = [lab.catalog.pins[row] for row in drawn]
+    _say(f"cost: embedding {len(pins)} pins")
+    return Precompute(measure_precompute(worker, [(lab.catalog.image_bytes(p.id), p.text) for p in pins]), sizes)
+
+
+def training_table(lab: Lab) -> dict[str, dict]:
+    """Per model folder: plan, steps, wall-clock, best validation, plateau, curve (the fair-rivals evidence)."""
+    return {name: json.loads((lab.path / "models" / name / "training.json").read_text()) for name in lab.trained()}
+
+
+def depth_of(lab: Lab, variants: Mapping[str, Variant], keep: Keep) -> Depth:
+    """Everything a full evaluation looks into that this lab's models allow; `keep` stores what ablations score."""
     cold = np.array([pin.id in lab.split.cold for pin in lab.catalog.pins])
     floor = TfIdf(lab.catalog, (~cold).tolist())
     ablations = [Ablation(floor, "swapped", "TF-IDF floor: titles and descriptions alone, no model and no picture")]
-    stale = {}
+    stale: dict[str, Any] = {}
     if "full" in variants:
         ablations += full_ablations(cast(FullVariant, variants["full"]))
     if "swapped" in variants:
@@ -47,13 +139,15 @@ def depth_of(lab: Lab, variants: Mapping[str, Variant]) -> Depth:
         ablations += swapped_ablations(swapped, _tables_with_parts_missing(lab))
         stale = stale_variants(swapped)
     ablations += title_ablations([variants[name] for name in ("full", "swapped") if name in variants])
+    ablations = [replace(a, variant=keep(a.what, a.variant)) for a in ablations]
+    stale = {share: keep(f"stale {share}", variant) for share, variant in stale.items()}
     uploads = {name: variants[name] for name in TAKE_UPLOADS if name in variants}
     return Depth(ablations, stale, uploads, UPLOAD_PINS)
 
 
-def remembered(lab: Lab, variants: Mapping[str, Variant], store: ScoreStore) -> dict[str, Remembered]:
-    """The variants, their batched scores kept in a store under everything that they depend on."""
-    return {name: Remembered(variant, f"{name} {_answers_hash(lab)}", store) for name, variant in variants.items()}
+def remembered(store: ScoreStore, key: str, name: str, variant: AnyVariant) -> Remembered:
+    """A variant whose batched scores are kept in a store, under its name and everything that they depend on."""
+    return Remembered(variant, f"{name} {key}", store)
 
 
 def rates_tried(lab: Lab) -> dict[str, list[dict]] | None:
@@ -82,7 +176,7 @@ def _tables_with_parts_missing(lab: Lab) -> dict[str, tuple[torch.Tensor, str]]:
     }
 
 
-def _answers_hash(lab: Lab) -> str:
+def answers_hash(lab: Lab) -> str:
     """Hash of all that a score depends on: catalog, split, weights, embeddings, device and the code that computes."""
     stored = sorted((lab.path / "embeddings").glob("*.safetensors"))
     known = lab.provenance()
@@ -98,3 +192,7 @@ def _code_hash() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,26 +21,11 @@ from transformers import PreTrainedTokenizerFast
 from pinlab.catalog.folder import build_folder
 from pinlab.catalog.lab_files import write_lab
 from pinlab.catalog.store import Catalog
-from pinlab.cost import PRICES
 from pinlab.embed.items import read_items, write_items
 from pinlab.embed.keys import content_keys, table_key
 from pinlab.embed.project import make_map, write_map
-from pinlab.embed.table import EmbeddingTable, dequantise, quantise, read_table, write_table
-from pinlab.lab import Lab, Variant, weights_hash
-from pinlab.measure.amortisation import (
-    BATCH,
-    BATCHES,
-    PinWorker,
-    Precompute,
-    features_bytes,
-    measure_precompute,
-    row_bytes,
-)
-from pinlab.measure.evaluate import evaluate, plain
-from pinlab.measure.growth import SIZES
-from pinlab.measure.machine import energy_meter
-from pinlab.measure.page_accuracy import pins_shown
-from pinlab.measure.report import write_report
+from pinlab.embed.table import EmbeddingTable, dequantise, quantise, write_table
+from pinlab.lab import Lab, weights_hash
 from pinlab.models import recipe
 from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
@@ -57,12 +40,10 @@ from pinlab.models.data import TrainingSet, training_set
 from pinlab.models.features import base_items, pin_content, tower_outputs
 from pinlab.models.images import catalog_images, picture_views
 from pinlab.models.inputs import EmbeddingTables, MetadataTokens, PinInput, StoredEmbeddings, StoredVision
-from pinlab.models.nano import IMAGE_SIDE
 from pinlab.models.pin_encoder import PinContent, SaveGraph, embed_all, embed_pictures, embed_unsaved, fold_tables
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.tasks import item_vectors, training_dtype, validation_queries, validation_recall
 from pinlab.models.training import Outcome, Plan
-from pinlab.recommend.variants import CachedVariant
 from pinlab.records import PinLabError
 
 FULL_SEEDS, SWAPPED_SEEDS = (0, 1), (0, 1, 2)
@@ -288,67 +269,6 @@ def map_lab(lab: Lab) -> None:
     for space, vectors in (("pins", lab.embeddings), ("full", lab.items("full"))):
         print(f"map of {space}: UMAP of {len(vectors)} vectors", file=sys.stderr)
         write_map(lab.path / "map" / f"{space}.safetensors", make_map(vectors.cpu()), {"space": space})
-
-
-def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
-    """Evaluate variants, write the report and return it."""
-    known = [info.name for info in lab.variants()]
-    unknown = [name for name in names or () if name not in known]
-    if unknown:
-        raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
-    chosen = {name: lab.variant(name) for name in names or known}
-    seeds = {name: runs for name, runs in lab.seed_runs().items() if name in chosen}
-    # The listed price of a CPU; a GPU's depends on the seller, so there the user enters it on the page.
-    price = PRICES[0] if lab.device == "cpu" else None
-    report, rows = evaluate(
-        chosen,
-        lab.catalog,
-        lab.split,
-        lab=lab.path.name,
-        seed_runs=seeds,
-        price=price,
-        meter=energy_meter(lab.torch_device),
-        precompute=lambda: precompute_of(lab, chosen),
-        growth_sizes=SIZES,
-        progress=_say,
-    )
-    # A curve holds NaN where no board has a strict validation save; JSON knows only null.
-    command = f"python -m pinlab evaluate {lab.path}" + (f" --variants {','.join(names)}" if names else "")
-    made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
-    report = plain(report | {"provenance": lab.provenance() | made, "training": training_table(lab)})
-    pictures = {pin: lab.catalog.image_bytes(pin) for pin in pins_shown(report)}
-    write_report(report, rows, lab.path / "reports", pictures=pictures)
-    return report
-
-
-def precompute_of(lab: Lab, chosen: Mapping[str, Variant]) -> Precompute:
-    """What the offline work behind `swapped` and `cached` takes, measured on pins of the lab, as far as it has them.
-
-    Called when the variants have answered: `cached` fills its store then, which its cold answer is to show.
-    """
-    sizes: dict[str, int] = {}
-    if "swapped" in chosen:
-        sizes["swapped"] = row_bytes(read_table(lab.path / "embeddings" / "pins.safetensors"))
-    cached = chosen.get("cached")
-    if isinstance(cached, CachedVariant) and cached.stored is not None:
-        sizes["cached"] = features_bytes(cached.stored())
-    if "swapped" not in chosen or not {"pin-encoder", "full"} <= set(lab.trained()):
-        return Precompute(None, sizes)
-    folder = lab.path / "models" / "pin-encoder"
-    encoder, tuned = load_encoder(folder, lab.path / "models" / "full")
-    device = lab.torch_device
-    worker = PinWorker(
-        tuned.to(device), PromptBuilder(load_tokenizer(folder)), encoder.to(device), IMAGE_SIDE, device
-    )
-    drawn = np.random.default_rng(0).permutation(len(lab.catalog))[: BATCH * BATCHES]
-    pins = [lab.catalog.pins[row] for row in drawn]
-    _say(f"cost: embedding {len(pins)} pins")
-    return Precompute(measure_precompute(worker, [(lab.catalog.image_bytes(p.id), p.text) for p in pins]), sizes)
-
-
-def training_table(lab: Lab) -> dict[str, dict]:
-    """Per model folder: plan, steps, wall-clock, best validation, plateau, curve (the fair-rivals evidence)."""
-    return {name: json.loads((lab.path / "models" / name / "training.json").read_text()) for name in lab.trained()}
 
 
 def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:

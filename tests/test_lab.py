@@ -14,7 +14,7 @@ import torch
 import toy
 from safetensors.torch import load_file, save_file
 
-from pinlab import steps
+from pinlab import assessment, steps
 from pinlab.catalog.split import write_split
 from pinlab.embed.project import write_map
 from pinlab.lab import FLOORS_WITHOUT_MODELS, VARIANTS, Lab, open_lab, weights_hash
@@ -239,7 +239,7 @@ def test_opening_a_lab_loads_no_model_and_nothing_slow(lab: Lab) -> None:
 
 
 def test_a_kept_training_record_holds_the_evidence(lab: Lab) -> None:
-    table = steps.training_table(lab)
+    table = assessment.training_table(lab)
     assert set(table) == set(lab.trained())
     for name, record in table.items():
         assert record["data_hash"] == toy.data().data_hash, name

@@ -56,9 +56,10 @@ def test_every_variant_answers_the_first_board(deck: Deck) -> None:
 
 def test_the_shipped_models_are_what_the_recipe_makes(capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m pinlab train` finds nothing to do, and the plans are those that were trained."""
+    from pinlab.assessment import training_table
     from pinlab.models import recipe
     from pinlab.models.training import Plan
-    from pinlab.steps import FULL_SEEDS, SWAPPED_SEEDS, Workshop, training_table
+    from pinlab.steps import FULL_SEEDS, SWAPPED_SEEDS, Workshop
 
     lab = open_lab(site.BUNDLED)
     seeds = {"full": FULL_SEEDS, "swapped": SWAPPED_SEEDS}

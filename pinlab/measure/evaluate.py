@@ -75,7 +75,8 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed_runs: Mapping[str, Sequence[Variant]] | None = None,
     price: Price | None = None,
-    depth: Depth | None = None,
+    depth: Callable[[], Depth] | None = None,
+    remember: Callable[[str, Variant], Variant] = lambda _, variant: variant,
     meter: EnergyMeter | None = None,
     precompute: Callable[[], Precompute] | None = None,
     growth_sizes: Sequence[int] = (),
@@ -91,7 +92,8 @@ def evaluate(
         seed_runs: name -> the same variant trained from other seeds; accuracy only. The report's `seeds` lists the
             variant of `variants` first, then these.
         price: of the machine it runs on, for the modelled dollars; None leaves them null.
-        depth: what else to look into; None leaves those parts out.
+        depth: gives what else to look into, once accuracy and cost are measured; None leaves those parts out.
+        remember: wraps a variant, under a name of its own, for batched scoring only: what keeps scores on disk.
         meter: of the machine's energy; None leaves it null.
         precompute: measures the offline work, for the report's `amortisation`; called last, so that it warms nothing
             up. None leaves it out.
@@ -110,7 +112,7 @@ def evaluate(
     cases = board_cases(catalog, split)
     boards, warm_up = choose_boards(cases, timed_boards, seed)
     cold = first_answers(variants, warm_up) if boards else {}  # before anything else runs them
-    scores = {name: score_boards(variant, catalog, cases, progress) for name, variant in variants.items()}
+    scores = {name: score_boards(remember(name, v), catalog, cases, progress) for name, v in variants.items()}
     timed = run_workload(variants, boards, progress)
     interval = {"seed": seed, "resamples": resamples}
     report = _frame(lab, catalog, cases, boards, price, {"margin": margin, **interval})
@@ -123,14 +125,14 @@ def evaluate(
     report["pairs"] = _pairs(scores, margin, interval)
     report["saved"] = _saved(report["variants"])
     report["slices"] = _slices(scores, interval)
-    if depth:
-        report |= look_into(depth, catalog, split, cases, scores, interval, progress)
+    if depth is not None:
+        report |= look_into(depth(), catalog, split, cases, scores, interval, progress)
     if growth_sizes:
         report["growth"] = growth(variants, catalog, cases, growth_sizes, known=scores, progress=progress, **interval)
     if precompute is not None:
         report["amortisation"] = _amortisation(report, precompute(), price)
     if seed_runs:
-        report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, progress)
+        report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, remember, progress)
     return plain(report), plain([row for name in variants for row in rows_of(name, scores[name])])
 
 
@@ -234,15 +236,16 @@ def _seeds(
     scores: Mapping[str, Sequence[BoardScore]],
     catalog: Catalog,
     cases: Sequence[BoardCase],
+    remember: Callable[[str, Variant], Variant],
     progress: Callable[[str], None] | None,
 ) -> dict[str, dict[str, list[float | None]]]:
     """Variant -> metric -> its mean for every seed, the evaluated variant's own first."""
     seeds: dict[str, dict[str, list[float | None]]] = {}
     for name, runs in seed_runs.items():
         results = [scores[name]] if name in scores else []
-        for run in runs:
+        for number, run in enumerate(runs):
             if run is not variants.get(name):  # a caller may list the released one again
-                results.append(score_boards(run, catalog, cases, progress))
+                results.append(score_boards(remember(f"{name}, run {number}", run), catalog, cases, progress))
         seeds[name] = {
             metric: [_mean([value for _, value in values_of(result, metric)]) for result in results]
             for metric in COMPARED
