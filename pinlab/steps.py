@@ -307,7 +307,3 @@ def _stored(table: Tensor) -> Tensor:
 
 def _folder(name: str, seed: int) -> str:
     return name if seed == 0 else f"{name}-seed{seed}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -69,7 +69,8 @@ def test_swapped_on_its_own_table_is_swapped(lab, cases) -> None:
     same = swapped_ablations(swapped, {"the same": (swapped.embeddings, "swapped, the same: nothing missing")})[0]
     queries = [case.query for case in cases[:3]]
     assert np.abs(same.variant.scores(queries) - swapped.scores(queries)).max() < 1e-4
-    other = swapped_ablations(swapped, {"none": (torch.zeros_like(swapped.embeddings), "swapped, none: all missing")})[0]
+    nothing = (torch.zeros_like(swapped.embeddings), "swapped, none: all missing")
+    other = swapped_ablations(swapped, {"none": nothing})[0]
     assert np.ptp(other.variant.scores(queries), axis=1).max() < 1e-5  # nothing known: all pins are alike
 
 
@@ -114,7 +115,8 @@ def test_the_title_alone_is_asked_and_compared_over_the_same_boards(lab, cases) 
             return swapped.scores(queries)
 
     whole = {"swapped": score_boards(swapped, lab.catalog, cases)}
-    report = run_ablations([Ablation(Spy(), "swapped", "swapped: title", title_only=True)], lab.catalog, cases, whole, INTERVAL)
+    titled = Ablation(Spy(), "swapped", "swapped: title", title_only=True)
+    report = run_ablations([titled], lab.catalog, cases, whole, INTERVAL)
     assert [q.text for q in asked] == [lab.catalog.board[c.board].title for c in cases]
     assert not any(q.pins for q in asked)
     entry = report["swapped"]
@@ -207,9 +209,10 @@ class Counting:
 def test_a_killed_evaluation_goes_on_where_it_was(tmp_path: Path) -> None:
     batches = [[Query(pins=tuple("abc"[: n + 1]))] for n in range(3)]
     killed = Remembered(Counting(fails_at=3), "weights 1", ScoreStore(tmp_path))
+    for batch in batches[:2]:
+        killed.scores(batch)
     with pytest.raises(KeyboardInterrupt):
-        for batch in batches:
-            killed.scores(batch)
+        killed.scores(batches[2])
     store = ScoreStore(tmp_path)
     again = Remembered(Counting(), "weights 1", store)
     assert [again.scores(batch)[0, 0] for batch in batches] == [1, 2, 3]
