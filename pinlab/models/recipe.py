@@ -32,7 +32,7 @@ from pinlab.models.training import Outcome, Plan, train
 
 BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=2400, batch=128, learning_rate=7e-4, validate_every=100)
-FULL_PLAN = Plan(steps=1000, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
+FULL_PLAN = Plan(steps=1300, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25, extra=300)
 ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
 SWAPPED_PLAN = Plan(steps=800, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
 # What is tried for both rivals alike before a rate is chosen: whole short runs, each with its own fall of the rate.
@@ -154,7 +154,7 @@ def teacher_of(tables: EmbeddingTables, pins: int) -> Tensor:
 def _saves_task(
     backbone: Backbone, pins: PinInput, builder: PromptBuilder, data: TrainingSet, teacher: Tensor, plan: Plan
 ) -> SavesTask:
-    steps = round(TEACHER_SHARE * plan.steps)
+    steps = round(TEACHER_SHARE * plan.course)
     return SavesTask(
         backbone, pins, builder, data, batch=plan.batch, seed=plan.seed, teacher=teacher, teacher_steps=steps
     )
@@ -162,7 +162,7 @@ def _saves_task(
 
 def rate_plan(plan: Plan, rate: float) -> Plan:
     """The same plan, short and at another learning rate."""
-    return replace(plan, steps=RATE_STEPS, learning_rate=rate, settle=0.0)
+    return replace(plan, steps=RATE_STEPS, learning_rate=rate, settle=0.0, extra=0)
 
 
 def with_seed(plan: Plan, seed: int) -> Plan:

@@ -25,6 +25,11 @@ from pinlab.records import PinLabError
 class Plan:
     """How long and how fast. Steps, not minutes, so that the same plan gives the same weights.
 
+    Args:
+        settle: share of the course that ends it at the lowest rate.
+        extra: steps beyond the course, at the lowest rate: how a run is prolonged that was not yet flat at its end. What
+            it did before is not changed by it.
+
     The learning rate warms up over the first 4 %, stays, falls linearly to a twentieth over 45 % of the steps, and
     stays there for the last share `settle`: a rise that comes with the falling rate is over when the plateau rule
     looks.
@@ -37,11 +42,17 @@ class Plan:
     weight_decay: float = 0.05
     validate_every: int = 200
     settle: float = 0.0
+    extra: int = 0
+
+    @property
+    def course(self) -> int:
+        """Steps over which the rate warms up and falls."""
+        return self.steps - self.extra
 
     def rate(self, step: int) -> float:
         """Learning rate at a step."""
-        warm = min(1.0, (step + 1) / max(1, round(0.04 * self.steps)))
-        left = ((1 - self.settle) * self.steps - step) / max(1, round(0.45 * self.steps))
+        warm = min(1.0, (step + 1) / max(1, round(0.04 * self.course)))
+        left = ((1 - self.settle) * self.course - step) / max(1, round(0.45 * self.course))
         return self.learning_rate * min(warm, max(0.05, min(1.0, left)))
 
 
