@@ -27,8 +27,8 @@ class Plan:
 
     Args:
         settle: share of the course that ends it at the lowest rate.
-        extra: steps beyond the course, at the lowest rate: how a run is prolonged that was not yet flat at its end. What
-            it did before is not changed by it.
+        extra: steps beyond the course, at the lowest rate: how a run is prolonged that was not yet flat at its end.
+            What it did before is not changed by it.
 
     The learning rate warms up over the first 4 %, stays, falls linearly to a twentieth over 45 % of the steps, and
     stays there for the last share `settle`: a rise that comes with the falling rate is over when the plateau rule
