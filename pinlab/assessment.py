@@ -77,6 +77,7 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
         lab=lab.path.name,
         seed_runs=seeds,
         price=price,
+        embeddings=_embeddings(lab),
         meter=energy_meter(lab.torch_device),
         precompute=lambda: precompute_of(lab, chosen),
         growth_sizes=SIZES,
@@ -192,6 +193,15 @@ def _code_hash() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _embeddings(lab: Lab) -> np.ndarray | None:
+    """The pin embeddings, for diversity; None, and a line that says so, where the lab has no fresh table."""
+    try:
+        return lab.embeddings.cpu().numpy()
+    except PinLabError as error:
+        _say(f"diversity is left out: {error}")
+        return None
 
 
 def _say(line: str) -> None:

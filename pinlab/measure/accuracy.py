@@ -5,18 +5,31 @@
 **Slices of pins** (strict, cold, source, title in text) rank the same list with the same scores, but count only the
 held-out pins of the slice as relevant and take the board's other held-out pins out of the list first: they belong
 to the board, so they are neither right nor wrong there. **Slices of boards** (kind, size) count the whole board.
+
+What each metric asks and how it treats ties, short lists and missing positives: `pinlab.metrics.CARDS`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pinlab.metrics import rank, recall_at_k, score_query
+from pinlab.metrics import (
+    diversity_at_k,
+    map_at_k,
+    novelty_at_k,
+    popularity_at_k,
+    rank,
+    recall_at_k,
+    relative_popularity,
+    score_query,
+    self_information,
+)
 from pinlab.records import Answer, PinLabError, Query
 
 if TYPE_CHECKING:
@@ -24,9 +37,15 @@ if TYPE_CHECKING:
     from pinlab.catalog.store import Catalog
 
 K = 10
+KS = (5, 10, 20, 50)
 CHUNK = 32  # boards scored per call of `scores`: enough to batch, few enough to show progress
 SIZES = ((0, "up to 9"), (10, "10 to 19"), (20, "20 to 49"), (50, "50 to 99"), (100, "100 and more"))
 WORD = re.compile(r"[^\W_]+")
+# Names of `BoardScore.metrics`; the last three need `PinFacts`.
+BOARD_METRICS = (
+    *(f"{name}_at_{k}" for name in ("recall", "ndcg", "mrr", "hit") for k in KS),
+    *(f"{name}_at_{K}" for name in ("map", "novelty", "diversity", "popularity")),
+)
 
 Row = dict[str, Any]
 Slice = tuple[str, str]  # ("kind", "folder"), ("strict", "yes"), ...
@@ -67,14 +86,45 @@ class BoardScore:
     """How one variant did on one board.
 
     Args:
-        case: the board. hits: its best K candidates, best first. metrics: names of the report -> value.
+        case: the board. hits: its best K candidates, best first.
+        metrics: `BOARD_METRICS` -> value, None where there is none.
         slices: slice -> recall at K; only the slices this board has pins in.
     """
 
     case: BoardCase
     hits: tuple[str, ...]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
     slices: Mapping[Slice, float]
+
+
+@dataclass(frozen=True)
+class PinFacts:
+    """What novelty, popularity and diversity need to know of every catalog pin.
+
+    Args:
+        information, popularity: pin id -> as `pinlab.metrics` computes them from the train saves.
+        embeddings: (N, E) in catalog order, rows of length 1; None leaves diversity null.
+    """
+
+    information: Mapping[str, float]
+    popularity: Mapping[str, float]
+    embeddings: np.ndarray | None
+
+
+def pin_facts(catalog: Catalog, split: Split, embeddings: np.ndarray | None = None) -> PinFacts:
+    """From the train saves of all boards, scored or not; validation and test saves are not looked at.
+
+    Raises:
+        PinLabError: the embeddings are not one row of length 1 per pin.
+    """
+    counts = Counter(pin for pins in split.train.values() for pin in pins)
+    saves = {pin.id: counts[pin.id] for pin in catalog.pins}
+    if embeddings is not None:
+        if embeddings.ndim != 2 or len(embeddings) != len(catalog):
+            raise PinLabError(f"embeddings have shape {embeddings.shape}, but the catalog has {len(catalog)} pins")
+        if not np.allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-3):  # False for NaN, too
+            raise PinLabError("embeddings must be rows of length 1; run `python -m pinlab embed` again")
+    return PinFacts(self_information(saves), relative_popularity(saves), embeddings)
 
 
 def board_cases(catalog: Catalog, split: Split) -> list[BoardCase]:
@@ -130,9 +180,16 @@ def check_split(catalog: Catalog, split: Split) -> None:
 
 
 def score_boards(
-    variant: Variant, catalog: Catalog, cases: Sequence[BoardCase], progress: Callable[[str], None] | None = None
+    variant: Variant,
+    catalog: Catalog,
+    cases: Sequence[BoardCase],
+    progress: Callable[[str], None] | None = None,
+    facts: PinFacts | None = None,
 ) -> list[BoardScore]:
     """Score every board with `variant.scores`, in the order of `cases`.
+
+    Args:
+        facts: see `pin_facts`; without them novelty, popularity and diversity are None.
 
     Raises:
         PinLabError: `scores` does not return one finite or infinite number per query and catalog pin.
@@ -142,7 +199,7 @@ def score_boards(
     for start in range(0, len(cases), CHUNK):
         chunk = cases[start : start + CHUNK]
         for case, scores in zip(chunk, _checked_scores(variant, chunk, len(ids)), strict=True):
-            results.append(_score_board(case, scores, ids))
+            results.append(_score_board(case, scores, ids, catalog, facts))
         if progress is not None:
             progress(f"{variant.name}: {len(results)} of {len(cases)} boards")
     return results
@@ -157,10 +214,9 @@ def values_of(scores: Sequence[BoardScore], metric: str) -> Iterator[tuple[Board
     """(board, value) of a metric of the report, for the boards that have it, in board order."""
     pin_slice = {f"strict_recall_at_{K}": ("strict", "yes"), f"cold_recall_at_{K}": ("cold", "yes")}.get(metric)
     for score in scores:
-        if pin_slice is None:
-            yield score.case, score.metrics[metric]
-        elif pin_slice in score.slices:
-            yield score.case, score.slices[pin_slice]
+        value = score.metrics[metric] if pin_slice is None else score.slices.get(pin_slice)
+        if value is not None:
+            yield score.case, value
 
 
 def rows_of(name: str, scores: Sequence[BoardScore]) -> list[Row]:
@@ -191,14 +247,35 @@ def _checked_scores(variant: Variant, cases: Sequence[BoardCase], pins: int) -> 
     return scores
 
 
-def _score_board(case: BoardCase, scores: np.ndarray, ids: Sequence[str]) -> BoardScore:
-    # Deep enough that K candidates remain after a slice has taken the board's other held-out pins out.
-    ranked = top_hits(scores, case, ids, K + len(case.held_out))
+def _score_board(
+    case: BoardCase, scores: np.ndarray, ids: Sequence[str], catalog: Catalog, facts: PinFacts | None
+) -> BoardScore:
+    # Deep enough that every k is filled after a slice has taken the board's other held-out pins out.
+    ranked = top_hits(scores, case, ids, max(KS) + len(case.held_out))
+    metrics: dict[str, float | None] = dict(score_query(ranked, case.held_out, *KS))
+    metrics[f"map_at_{K}"] = map_at_k(ranked, case.held_out, K)
+    metrics |= _list_metrics(ranked[:K], catalog, facts)
+    near = ranked[: K + len(case.held_out)]
     slices = {}
     for name, relevant in case.slices.items():
-        kept = [pin for pin in ranked if pin in relevant or pin not in case.held_out]
+        if len(relevant) == len(case.held_out):  # the whole board, as all slices of boards are
+            slices[name] = metrics[f"recall_at_{K}"]
+            continue
+        kept = [pin for pin in near if pin in relevant or pin not in case.held_out]
         slices[name] = recall_at_k(kept, relevant, K)
-    return BoardScore(case, tuple(ranked[:K]), score_query(ranked, case.held_out, K), slices)
+    return BoardScore(case, tuple(ranked[:K]), metrics, slices)
+
+
+def _list_metrics(hits: Sequence[str], catalog: Catalog, facts: PinFacts | None) -> dict[str, float | None]:
+    """What is asked of a list whether its pins are right or wrong."""
+    if facts is None:
+        return dict.fromkeys((f"novelty_at_{K}", f"diversity_at_{K}", f"popularity_at_{K}"))
+    table = facts.embeddings
+    return {
+        f"novelty_at_{K}": novelty_at_k(hits, facts.information, K),
+        f"diversity_at_{K}": None if table is None else diversity_at_k(table[[catalog.row[pin] for pin in hits]], K),
+        f"popularity_at_{K}": popularity_at_k(hits, facts.popularity, K),
+    }
 
 
 def _slices(catalog: Catalog, split: Split, board_id: str) -> dict[Slice, frozenset[str]]:

@@ -6,7 +6,8 @@ here and nowhere else, once per release.
 Accuracy: `variant.scores` in batches over `split.scored`; query = `split.query_pins(board)`, candidates = all pins
 but the board's train and validation pins, relevant = `split.test[board]`. `strict_recall_at_10` and
 `cold_recall_at_10` rank the same list, count only the strict (cold) held-out pins as relevant and take the board's
-other held-out pins out of the list first; they are means over the boards that have such pins.
+other held-out pins out of the list first; they are means over the boards that have such pins. What each metric asks and
+its corner cases: `pinlab.metrics.CARDS`.
 Cost: `variant.answer(query, 10)` on the fixed workload of `pinlab.measure.workload`; its first answer, which is the
 cold one, before anything else.
 """
@@ -22,12 +23,14 @@ import numpy as np
 
 from pinlab.cost import Price, dollars_per_1000
 from pinlab.measure.accuracy import (
+    BOARD_METRICS,
     BoardCase,
     BoardScore,
     K,
     Row,
     Variant,
     board_cases,
+    pin_facts,
     rows_of,
     score_boards,
     values_of,
@@ -38,7 +41,7 @@ from pinlab.measure.growth import growth
 from pinlab.measure.machine import MEMORY_METHOD, EnergyMeter, energy_per_answer, peak_memory
 from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare, estimate
 from pinlab.measure.workload import Timed, choose_boards, cost_summary, disagreements, first_answers, run_workload
-from pinlab.metrics import coverage_at_k
+from pinlab.metrics import coverage_at_k, gini_at_k
 from pinlab.records import PinLabError
 
 if TYPE_CHECKING:
@@ -47,12 +50,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SUBJECT = "swapped"
-METRICS = tuple(f"{name}_at_{K}" for name in ("recall", "ndcg", "mrr", "hit", "strict_recall", "cold_recall"))
+METRICS = (*BOARD_METRICS, f"strict_recall_at_{K}", f"cold_recall_at_{K}")
 COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}")
 
 # How each number came about (DESIGN.md section 8). Keys are field names wherever they stand in the report.
 METHODS = {
-    **dict.fromkeys((*METRICS, f"coverage_at_{K}", "pairs", "slices", "seeds"), "measured"),
+    **dict.fromkeys((*METRICS, f"coverage_at_{K}", f"popularity_gini_at_{K}", "pairs", "slices", "seeds"), "measured"),
     **dict.fromkeys(("latency_ms", "wall_ms", "stages_ms", "saved.latency_ms", "answers_that_differ"), "measured"),
     **dict.fromkeys(("robustness", "ablations", "staleness", "boards_of_note"), "measured"),
     **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved"), "counted"),
@@ -80,6 +83,7 @@ def evaluate(
     meter: EnergyMeter | None = None,
     precompute: Callable[[], Precompute] | None = None,
     growth_sizes: Sequence[int] = (),
+    embeddings: np.ndarray | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], list[Row]]:
     """Measure variants on one lab, as the module describes.
@@ -98,6 +102,8 @@ def evaluate(
         precompute: measures the offline work, for the report's `amortisation`; called last, so that it warms nothing
             up. None leaves it out.
         growth_sizes: numbers of pins for the report's `growth`; none leaves it out.
+        embeddings: (N, E) pin embeddings in catalog order, rows of length 1, the same for every variant; None leaves
+            diversity null.
         progress: called with one line of text now and then.
 
     Returns:
@@ -105,14 +111,16 @@ def evaluate(
         board and variant, see `pinlab.measure.accuracy.rows_of`.
 
     Raises:
-        PinLabError: nothing to evaluate, the split leaks, or a variant returns broken scores.
+        PinLabError: nothing to evaluate, the split leaks, the embeddings do not fit the catalog, or a variant
+            returns broken scores.
     """
     if not variants:
         raise PinLabError("there is no variant to evaluate; train the lab first")
     cases = board_cases(catalog, split)
+    facts = pin_facts(catalog, split, embeddings)
     boards, warm_up = choose_boards(cases, timed_boards, seed)
     cold = first_answers(variants, warm_up) if boards else {}  # before anything else runs them
-    scores = {name: score_boards(remember(name, v), catalog, cases, progress) for name, v in variants.items()}
+    scores = {name: score_boards(remember(name, v), catalog, cases, progress, facts) for name, v in variants.items()}
     timed = run_workload(variants, boards, progress)
     interval = {"seed": seed, "resamples": resamples}
     report = _frame(lab, catalog, cases, boards, price, {"margin": margin, **interval})
@@ -181,6 +189,7 @@ def _accuracy(scores: Sequence[BoardScore], pins: int, interval: dict[str, int])
     for metric in METRICS:
         fields[metric], counts[metric] = _interval([*values_of(scores, metric)], interval)
     fields[f"coverage_at_{K}"] = coverage_at_k((score.hits for score in scores), pins, K)
+    fields[f"popularity_gini_at_{K}"] = gini_at_k((score.hits for score in scores), pins, K)
     return fields, counts
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pinlab.measure.accuracy import K, Row
-from pinlab.measure.evaluate import FORMAT, plain
+from pinlab.measure.accuracy import Row
+from pinlab.measure.evaluate import FORMAT, METRICS, plain
 from pinlab.measure.page import render_page
 from pinlab.records import PinLabError
 
@@ -24,7 +24,6 @@ LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "[": "{[}", "]": "{]}", "*": "{*}"}
 _TEXT, _INTEGERS = ("board", "variant", "kind"), ("size", "cluster", "query_pins", "held_out", "found")
-_NUMBERS = tuple(f"{name}_at_{K}" for name in ("recall", "ndcg", "mrr", "hit", "strict_recall", "cold_recall"))
 
 
 def write_report(
@@ -156,6 +155,6 @@ def _write_rows(rows: Sequence[Row], path: Path) -> None:
     # Typed by hand: a lab without cold pins has only nulls there, whose type cannot be inferred.
     fields = [(name, pa.string()) for name in _TEXT] + [(name, pa.int64()) for name in _INTEGERS]
     fields += [(f"{part}_held_out", pa.int64()) for part in ("strict", "cold")]
-    fields += [(name, pa.float64()) for name in _NUMBERS]
+    fields += [(name, pa.float64()) for name in METRICS]
     fields += [("hits", pa.list_(pa.string()))]
     pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(fields)), path, compression="zstd")
