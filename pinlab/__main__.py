@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
+from pinlab.measure.statistics import MARGIN
 from pinlab.records import Answer, PinLabError, Query
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def make_map(lab: LabPath) -> None:
 def evaluate(
     lab: LabPath,
     variants: Annotated[str, typer.Option(help="names, comma between; all by default")] = "",
+    margin: Annotated[float, typer.Option(help="a loss of Recall up to this still counts as not worse")] = MARGIN,
     as_json: AsJson = False,
 ) -> None:
     """Accuracy on held-out saves and cost on the fixed workload, with intervals; writes reports/."""
@@ -90,7 +92,7 @@ def evaluate(
     from pinlab.lab import open_lab
 
     names = [name.strip() for name in variants.split(",") if name.strip()]
-    report = evaluate_lab(open_lab(lab), names or None)
+    report = evaluate_lab(open_lab(lab), names or None, margin)
     if as_json:
         print(json.dumps(report, allow_nan=False))
         return

@@ -43,6 +43,7 @@ from pinlab.measure.machine import energy_meter
 from pinlab.measure.page_accuracy import pins_shown
 from pinlab.measure.remembered import Remembered, ScoreStore
 from pinlab.measure.report import write_report
+from pinlab.measure.statistics import MARGIN
 from pinlab.models.checkpoint import load_encoder, load_tokenizer
 from pinlab.models.features import pin_content, tower_outputs
 from pinlab.models.images import catalog_images
@@ -58,8 +59,14 @@ TAKE_UPLOADS = ("full", "swapped", "base", "nearest")
 Keep = Callable[[str, AnyVariant], AnyVariant]
 
 
-def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
-    """Evaluate variants, write the report and return it."""
+def evaluate_lab(lab: Lab, names: Sequence[str] | None, margin: float = MARGIN) -> dict:
+    """Evaluate variants, write the report and return it.
+
+    Args:
+        names: of the variants, None for all. margin: the loss of Recall that still counts as "not worse".
+    """
+    if not 0 < margin < 1:  # not a number fails, too
+        raise PinLabError(f"--margin {margin}: it is a difference in Recall, so give a number between 0 and 1")
     known = [info.name for info in lab.variants()]
     unknown = [name for name in names or () if name not in known]
     if unknown:
@@ -75,6 +82,7 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None) -> dict:
         lab.catalog,
         lab.split,
         lab=lab.path.name,
+        margin=margin,
         seed_runs=seeds,
         price=price,
         embeddings=_embeddings(lab),

@@ -141,6 +141,11 @@ BAD = {
     "export without a place": (["export", LAB], "Missing option '--out'"),
     "export over a stranger": (["export", LAB, "--out", LAB], "LAB is there and is no earlier export"),
     "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
+    "a margin of 0": (["evaluate", LAB, "--margin", "0"], "--margin 0.0: it is a difference in Recall"),
+    "a margin below 0": (["evaluate", LAB, "--margin", "-0.02"], "--margin -0.02: it is a difference in Recall"),
+    "a margin in percent": (["evaluate", LAB, "--margin", "2"], "--margin 2.0: it is a difference in Recall"),
+    "a margin that is none": (["evaluate", LAB, "--margin", "nan"], "--margin nan: it is a difference in Recall"),
+    "a margin in words": (["evaluate", LAB, "--margin", "small"], "Invalid value for '--margin'"),
 }
 
 
@@ -166,11 +171,13 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     record = json.loads(path.read_text())
     record["curve"][0]["strict"] = float("nan")  # no board has a strict validation save
     path.write_text(json.dumps(record))
-    assert run_here(monkeypatch, "evaluate", lab, "--variants", "full,swapped,cosave", "--json") == 0
+    assert run_here(monkeypatch, "evaluate", lab, "--variants", "full,swapped,cosave", "--margin", "0.05", "--json") == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     report = json.loads(out)
     assert set(report["variants"]) == {"full", "swapped", "cosave"}
+    assert report["statistics"]["margin"] == 0.05
+    assert report["provenance"]["command"].endswith("--variants full,swapped,cosave --margin 0.05")
     assert report["boards"] == len(toy.trained_lab().split.scored)
     assert report["training"]["full"]["curve"][0]["strict"] is None
     assert json.loads((lab / "reports" / "evaluation.json").read_text())["training"] == report["training"]

@@ -271,6 +271,7 @@ def test_the_report_has_the_fixed_shape():
         assert set(pair) == {"recall_at_10", "strict_recall_at_10"}
         for found in pair.values():
             assert {"diff", "low", "high", "relative", "win", "tie", "loss", "verdict"} <= set(found)
+            assert {"p", "p_holm", "effect", "non_inferior", "detectable", "boards_needed"} <= set(found)
             assert found["win"] + found["tie"] + found["loss"] == found["boards"]
     strict_boards = sum(bool(pins) for pins in split.strict.values())
     assert report["pairs"]["swapped_vs_full"]["strict_recall_at_10"]["boards"] == strict_boards == 8
@@ -278,6 +279,22 @@ def test_the_report_has_the_fixed_shape():
     assert len(rows) == 12 * len(variants)
     assert set(METHODS.values()) == {"measured", "counted", "modelled"}
     assert report["methods"] == METHODS
+
+
+def test_p_values_are_corrected_over_every_pair_and_metric():
+    (report, _), variants, _, split = full_report(timed_boards=0, margin=0.6)
+    tests = [found for pair in report["pairs"].values() for found in pair.values()]
+    assert len(tests) == 4
+    for place, found in enumerate(sorted(tests, key=lambda found: found["p"])):
+        earlier = [one["p_holm"] for one in tests if one["p"] < found["p"]]
+        assert found["p_holm"] >= max(earlier, default=0)
+        assert found["p_holm"] >= min(1, found["p"] * (4 - place))
+    lowest = min(tests, key=lambda found: found["p"])
+    assert lowest["p_holm"] == pytest.approx(min(1, 4 * lowest["p"]))
+    assert report["statistics"]["margin"] == 0.6
+    narrow = full_report(timed_boards=0, margin=0.01)[0][0]["pairs"]
+    assert narrow["swapped_vs_full"]["recall_at_10"]["non_inferior"] == "undecided"
+    assert report["pairs"]["swapped_vs_full"]["recall_at_10"]["non_inferior"] == "yes"
 
 
 def test_the_report_is_strict_json():
@@ -297,6 +314,9 @@ def test_the_report_is_strict_json():
     strict = report["pairs"]["swapped_vs_full"]["strict_recall_at_10"]
     assert (strict["diff"], strict["low"], strict["win"], strict["boards"]) == (None, None, 0, 0)
     assert strict["verdict"] == "undecided: no board has such held-out pins"
+    for found in report["pairs"]["swapped_vs_full"].values():  # one board, and none
+        assert found["p"] is found["p_holm"] is found["effect"] is found["detectable"] is found["boards_needed"] is None
+        assert found["non_inferior"] == "undecided"
     assert rows[0]["strict_recall_at_10"] is None
 
 

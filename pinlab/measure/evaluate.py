@@ -39,9 +39,10 @@ from pinlab.measure.amortisation import Precompute, amortise
 from pinlab.measure.depth import Depth, look_into
 from pinlab.measure.growth import growth
 from pinlab.measure.machine import MEMORY_METHOD, EnergyMeter, energy_per_answer, peak_memory
+from pinlab.measure.significance import holm
 from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare, estimate
 from pinlab.measure.workload import Timed, choose_boards, cost_summary, disagreements, first_answers, run_workload
-from pinlab.metrics import coverage_at_k, gini_at_k
+from pinlab.metrics import CARDS, coverage_at_k, gini_at_k
 from pinlab.records import PinLabError
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def _frame(
         "statistics": {"interval": "cluster bootstrap, expanded percentile", "level": LEVEL, **statistics},
         "price": dataclasses.asdict(price) if price else None,
         "methods": dict(METHODS),
+        "metric_cards": [dataclasses.asdict(card) for card in CARDS.values()],
     }
 
 
@@ -210,7 +212,10 @@ def _interval(
 def _pairs(
     scores: Mapping[str, Sequence[BoardScore]], margin: float, interval: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
-    """The subject against every other variant; empty when the subject is not among them."""
+    """The subject against every other variant; empty when the subject is not among them.
+
+    `p_holm` is corrected over all tests of the report: every rival on every compared metric.
+    """
     pairs: dict[str, dict[str, Any]] = {}
     for rival in scores if SUBJECT in scores else ():
         if rival == SUBJECT:
@@ -222,6 +227,10 @@ def _pairs(
             values, clusters = [v for _, v in ours], [case.cluster for case, _ in ours]
             found = compare(values, theirs, clusters, margin=margin, **interval) if ours else NOT_COMPARED
             pair[metric] = dataclasses.asdict(found)
+    tests = [(f"{name} {metric}", found) for name, pair in pairs.items() for metric, found in pair.items()]
+    corrected = holm({name: found["p"] for name, found in tests})
+    for name, found in tests:
+        found["p_holm"] = corrected[name]
     return pairs
 
 

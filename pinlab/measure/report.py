@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pinlab.measure.accuracy import Row
+from pinlab.measure.accuracy import K, Row
 from pinlab.measure.evaluate import FORMAT, METRICS, plain
 from pinlab.measure.page import render_page
 from pinlab.records import PinLabError
