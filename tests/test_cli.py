@@ -171,7 +171,8 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     record = json.loads(path.read_text())
     record["curve"][0]["strict"] = float("nan")  # no board has a strict validation save
     path.write_text(json.dumps(record))
-    assert run_here(monkeypatch, "evaluate", lab, "--variants", "full,swapped,cosave", "--margin", "0.05", "--json") == 0
+    chosen = ("--variants", "full,swapped,cosave", "--margin", "0.05", "--json")
+    assert run_here(monkeypatch, "evaluate", lab, *chosen) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     report = json.loads(out)
