@@ -72,6 +72,19 @@ def test_the_interval_is_the_paired_one_over_the_same_boards():
     assert found["variants"]["swapped"]["costs"]["p50_ms"] == {"a": 8.0, "b": 8.125, "diff": 0.125}
 
 
+def test_there_is_no_better_where_more_is_not_better():
+    reports = [made(seed) for seed in (1, 2)]
+    for (report, rows), value in zip(reports, (0.2, 0.4), strict=True):
+        for name in report["variants"]:
+            report["variants"][name]["popularity_at_10"] = interval([value] * BOARDS, CLUSTERS)
+        for row in rows:
+            row["popularity_at_10"] = value
+    (a, rows_a), (b, rows_b) = reports
+    entry = compare_reports(a, b, rows_a, rows_b)["variants"]["full"]["metrics"]["popularity_at_10"]
+    assert entry["low"] == pytest.approx(0.2)
+    assert entry["verdict"] is None
+
+
 def test_a_report_against_itself_differs_by_nothing():
     a, rows = made(1)
     found = compare_reports(a, copy.deepcopy(a), rows, rows)

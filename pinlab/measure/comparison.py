@@ -29,6 +29,8 @@ COSTS = {
     "p50_ms": ("latency_ms", "p50"), "p95_ms": ("latency_ms", "p95"), "gflops": ("gflops",), "tokens": ("tokens",),
     "images_encoded": ("images_encoded",),
 }  # fmt: skip
+# Of these more is better, and they have the unit of the margin; of popularity or novelty nobody can say so.
+JUDGED = ("recall", "strict_recall", "cold_recall", "ndcg", "mrr", "hit", "map")
 CLOSE = 1e-9  # rows average to their report's mean but for rounding
 
 
@@ -55,8 +57,8 @@ def compare_reports(
         {"a", "b": {lab, commit, date, command}, "boards", "margin", "paired": None or why there are no intervals,
         "costs": None or why they are left out, "only_in": {"a", "b": [names]},
         "variants": {name: {"metrics": {metric: {a, b, diff, low, high, verdict}}, "costs": {name: {a, b, diff}}}}}.
-        diff is B - A; low, high and verdict (of B against A at A's margin) are null without rows. "costs" of a
-        variant is empty where costs are left out.
+        diff is B - A; low, high and verdict (of B against A at A's margin, for the metrics in JUDGED) are null without
+        rows. "costs" of a variant is empty where costs are left out.
 
     Raises:
         PinLabError: the reports are not about the same boards, or share no variant; every difference is named.
@@ -179,7 +181,8 @@ def _paired(ours: Mapping[str, Row], theirs: Mapping[str, Row], metric: str, a: 
         [ours[name]["cluster"] for name in boards],
         **{key: known.get(key) or default for key, default in settings.items()},
     )
-    return {"diff": found.diff, "low": found.low, "high": found.high, "verdict": found.verdict}
+    words = found.verdict if metric.split("_at_")[0] in JUDGED else None
+    return {"diff": found.diff, "low": found.low, "high": found.high, "verdict": words}
 
 
 def _costs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

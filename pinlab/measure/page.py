@@ -128,7 +128,8 @@ def _cost_claim(report: Mapping[str, Any]) -> str:
         if not saved:
             continue
         ratio = _ratio(report, name)
-        interval = f" [{percent(1 - 1 / ratio[1])}, {percent(1 - 1 / ratio[2])}]" if ratio and ratio[1] else ""
+        ends = [percent(1 - 1 / end) for end in ratio[1:] if end] if ratio else []
+        interval = f" [{', '.join(ends)}]" if ends else ""
         ours, theirs = (report["variants"][variant].get("usd_per_1000") for variant in ("swapped", name))
         dollars = f", ${rounded(ours)} against ${rounded(theirs)} per 1,000 requests (modelled)" if ours else ""
         parts.append(

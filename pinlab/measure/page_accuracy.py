@@ -232,7 +232,7 @@ def _value(value: Mapping[str, Any] | float | None) -> str:
 def _card_text(card: Mapping[str, Any], key: str) -> str:
     value = card.get(key)
     if key == "higher_is_better":
-        return {True: "higher", False: "lower"}.get(value, "neither")  # pyright: ignore[reportArgumentType]
+        return "neither" if value is None else "higher" if value else "lower"
     return str(value) if value else "-"
 
 
