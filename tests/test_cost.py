@@ -16,9 +16,11 @@ from pinlab.cost import (
     TextShape,
     VisionShape,
     api_dollars_per_1000,
+    api_dollars_per_1000_images,
     break_even_reads,
     dollars_per_1000,
     mlp_gflops,
+    own_price,
     precompute_dollars_per_1000,
     projector_gflops,
     text_gflops,
@@ -115,6 +117,48 @@ def test_the_text_count_equals_torchs_counter(modeling, changes, tokens):
     mask = torch.ones(1, tokens, dtype=torch.long)
     flops = counted(lambda: stack(inputs_embeds=embeds, position_ids=positions, attention_mask=mask, use_cache=False))
     assert text_gflops(TextShape.from_config(config), tokens) * 1e9 == pytest.approx(flops, rel=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["full", "swapped", "swapped, uploads"])
+def test_what_an_answer_reports_is_within_one_percent_of_torchs_counter(variant):
+    """The figure of the report itself, over a whole answer of each rival: PinLab's own tower and the text stack, the
+    projector, and the pin encoder's tower for uploads. The lab's head is not counted, hence not exactly."""
+    torch = pytest.importorskip("torch")
+    import threading
+
+    import toy
+
+    from pinlab.models.backbone import Projector
+    from pinlab.models.pin_encoder import PinEncoder
+    from pinlab.recommend.shelf import Shelf
+    from pinlab.recommend.uploads import UploadEncoder
+    from pinlab.recommend.variants import FullVariant, SwappedVariant
+    from pinlab.records import Query
+
+    catalog = toy.catalog()
+    backbone, tuned = toy.backbone(), toy.backbone(1)
+    shared = (toy.builder(), torch.zeros(toy.PINS, 128), threading.Lock())
+    shelf = Shelf(catalog, toy.split(catalog))
+    if variant == "full":
+        asked = FullVariant("full", shelf, backbone, *shared, side=96)
+    else:
+        backbone.remove_vision_layer()
+        encoder = PinEncoder(3 * 64, len(toy.tokenizer()), boards=4).eval()
+        uploads = UploadEncoder(lambda: (tuned, toy.builder(), encoder), 96, 256)
+        table = torch.zeros(toy.PINS, 256)
+        asked = SwappedVariant(
+            "swapped", shelf, backbone, *shared, projector=Projector(256, 64), embeddings=table, uploads=uploads
+        )
+    for model in (backbone, tuned):
+        model.use_attention("eager")  # the counter sees 0 in scaled-dot-product attention on a CPU
+    images = tuple(toy.drawing(seed) for seed in range(4)) if "uploads" in variant else ()
+    query = Query(pins=tuple(pin.id for pin in catalog.pins[:10]), images=images)
+    found = []
+    flops = counted(lambda: found.append(asked.answer(query, 10)))
+    cost = found[0].cost
+    expected = {"full": {"vision", "text_stack"}, "swapped": {"projector", "text_stack"}}.get(variant)
+    assert set(cost.stage_gflops) == (expected or {"pin_encoder", "projector", "text_stack"})
+    assert cost.gflops * 1e9 == pytest.approx(flops, rel=0.01)
 
 
 def test_the_projector_count_equals_torchs_counter():
@@ -253,13 +297,23 @@ def test_dollars_by_hand():
     # FACTS.md section 6: 1.5 TFLOP at 35 ms on a $0.80 machine is $7.9 per million pins.
     assert dollars_per_1000(35, 0.80) * 1000 == pytest.approx(7.8, abs=0.1)
     assert api_dollars_per_1000(2000, 1.25) == pytest.approx(2.5)
+    assert api_dollars_per_1000_images(10, 0.002) == pytest.approx(20.0)  # 1,000 requests of ten pictures
+    assert api_dollars_per_1000_images(0, 0.002) == 0
     assert precompute_dollars_per_1000(36, 1.0, pins_per_request=10, reads_per_refresh=100) == pytest.approx(0.001)
     assert break_even_reads(ms_per_pin=30, saved_ms_per_request=60, pins_per_request=10) == pytest.approx(5)
     assert break_even_reads(30, 0, 10) == math.inf
     for call in (lambda: dollars_per_1000(-1, 1), lambda: dollars_per_1000(math.nan, 1),
+                 lambda: api_dollars_per_1000_images(10, -1), lambda: own_price(-1, "2026-01-01"),
+                 lambda: own_price(math.nan, "2026-01-01"), lambda: own_price(math.inf, "2026-01-01"),
                  lambda: dollars_per_1000(1, 1, 0), lambda: precompute_dollars_per_1000(1, 1, 1, 0)):  # fmt: skip
         with pytest.raises(ValueError, match="must be"):
             call()
+
+
+def test_an_own_price_stands_beside_the_listed_ones():
+    price = own_price(0.5, "2026-03-01")
+    assert (price.usd_per_hour, price.date, price.source) == (0.5, "2026-03-01", "entered by the user")
+    assert price.name not in {listed.name for listed in PRICES}
 
 
 def test_every_price_has_a_source_and_a_date():
