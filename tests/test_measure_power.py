@@ -97,7 +97,7 @@ def test_boards_needed_by_hand():
 
 
 def test_simulated_evaluations_show_what_is_detectable_four_times_of_five():
-    null, labels = worlds(300, SIZES, seed=3)
+    null, labels = worlds(100, SIZES, seed=3)
     promised = np.mean([compare(w, np.zeros(len(w)), labels, resamples=50).detectable for w in null])
 
     def shown(shift: float) -> float:
@@ -110,7 +110,7 @@ def test_simulated_evaluations_show_what_is_detectable_four_times_of_five():
 
 def test_simulated_evaluations_with_boards_needed_show_the_difference_four_times_of_five():
     shift = 0.06
-    pilots, labels = worlds(300, SIZES, seed=5)
+    pilots, labels = worlds(100, SIZES, seed=5)
     pilots += shift - pilots.mean(1, keepdims=True)  # pilots that happened to see the true difference
     needed = [compare(w, np.zeros(len(w)), labels, resamples=50).boards_needed for w in pilots]
     clusters = round(np.mean(needed) / len(labels) * len(SIZES) / 4) * 4

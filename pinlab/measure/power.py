@@ -85,5 +85,5 @@ def boards_needed(
     if gap <= 0:
         return math.ceil(2 * boards / effective)
     # The t quantiles only fall from here on, so the root of the number of boards alone closes the gap by the far end.
-    times = math.exp(optimize.brentq(lacking, least, least + 2 * gap + 1e-9))
-    return math.ceil(boards * times)
+    found = optimize.root_scalar(lacking, bracket=(least, least + 2 * gap + 1e-9), method="brentq")
+    return math.ceil(boards * math.exp(found.root))

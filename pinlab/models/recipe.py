@@ -34,7 +34,7 @@ BASE_PLAN = Plan(steps=560, batch=128, learning_rate=1e-3, validate_every=100)
 TUNED_PLAN = Plan(steps=2400, batch=128, learning_rate=7e-4, validate_every=100)
 FULL_PLAN = Plan(steps=1300, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25, extra=300)
 ENCODER_PLAN = Plan(steps=300, batch=512, learning_rate=1e-3, validate_every=50)
-SWAPPED_PLAN = Plan(steps=800, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
+SWAPPED_PLAN = Plan(steps=600, batch=64, learning_rate=5e-4, validate_every=100, settle=0.25)
 # What is tried for both rivals alike before a rate is chosen: whole short runs, each with its own fall of the rate.
 RATES, RATE_STEPS = (2.5e-4, 5e-4, 1e-3), 200
 TEACHER_SHARE = 0.4
