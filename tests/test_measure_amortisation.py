@@ -12,7 +12,7 @@ import torch
 import toy
 from torch.utils.flop_counter import FlopCounterMode
 
-from pinlab import steps
+from pinlab import assessment
 from pinlab.catalog.images import encode_webp
 from pinlab.cost import PRICES, Price, StageTimer
 from pinlab.embed.keys import content_keys
@@ -276,7 +276,7 @@ def test_a_lab_is_measured_as_far_as_it_has_models(tmp_path, missing):
         shutil.rmtree(folder / "models" / name)
     lab = open_lab(folder, "cpu")
     chosen = {info.name: lab.variant(info.name) for info in lab.variants() if info.name != "random"}
-    found = steps.precompute_of(lab, chosen)
+    found = assessment.precompute_of(lab, chosen)
     if missing:
         assert found.measured is None
     else:

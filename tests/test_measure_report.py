@@ -225,7 +225,7 @@ def test_a_report_with_nothing_to_compare_still_makes_a_page(evaluated):
     only["variants"]["base"]["recall_at_10"] |= {"low": None, "high": None}
     text = render_page(report | only)
     assert "No comparison: swapped was not evaluated" in text
-    assert not re.search(r"\bnan\b|\bnone\b", text[text.index("<main>") : text.index("</main>")], re.IGNORECASE)
+    assert not re.search(r"\b[Nn]a[Nn]\b|\bNone\b", text[text.index("<main>") : text.index("</main>")])
     assert [trace["x"] for trace in pareto_figure(report | only)["data"]] == [[]] * 4
 
 
@@ -269,7 +269,12 @@ def test_every_part_of_a_report_is_on_the_page(whole, whole_page):
 
 
 def test_what_a_report_lacks_is_named_as_not_measured(evaluated):
-    text = " ".join(outline_of(render_page(evaluated[0])).text)
+    older = json.loads(json.dumps(evaluated[0]))
+    for pair in older["pairs"].values():
+        for found in pair.values():
+            for key in ("p", "p_holm", "effect", "non_inferior", "detectable", "boards_needed"):
+                found.pop(key, None)
+    text = " ".join(outline_of(render_page(older)).text)
     assert f"Not measured in this report: {', '.join(PARTS.values())}." in text
     assert "As the number of pins grows: not tested here." in text
     for heading in ("Growth with pins", "Break-even", "Robustness", "Ablations", "Boards of note", "Effect:"):
