@@ -96,6 +96,7 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None, margin: float = MARGIN) 
     )
     # A curve holds NaN where no board has a strict validation save; JSON knows only null.
     command = f"python -m pinlab evaluate {lab.path}" + (f" --variants {','.join(names)}" if names else "")
+    command += f" --margin {margin}" if margin != MARGIN else ""
     made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
     extra = {"provenance": lab.provenance() | made, "training": training_table(lab), "rates_tried": rates_tried(lab)}
     report = plain(report | extra)

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-RBO_P = 0.9  # the first 10 places then hold 86 % of the weight (Webber, Moffat and Zobel 2010, section 4.3)
+RBO_P = 0.9  # the first 10 places then hold 86 % of the weight (Webber, Moffat and Zobel 2010)
 
 
 def rank(scores: np.ndarray, ids: Sequence[str], exclude: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
