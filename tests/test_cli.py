@@ -183,6 +183,20 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     assert report["training"]["full"]["curve"][0]["strict"] is None
     assert json.loads((lab / "reports" / "evaluation.json").read_text())["training"] == report["training"]
     assert open_lab(lab).report() is not None
+    for fields in report["variants"].values():  # one table of pin embeddings for all of them, as int8 rows of length 1
+        assert 0 <= fields["diversity_at_10"]["mean"] <= 2
+
+
+def test_a_lab_without_embeddings_is_evaluated_without_diversity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.build(tmp_path / "lab")
+    assert run_here(monkeypatch, "evaluate", tmp_path / "lab", "--variants", "popular,random", "--json") == 0
+    out, err = capsys.readouterr()
+    assert "diversity is left out: " in err
+    for fields in json.loads(out)["variants"].values():
+        assert fields["diversity_at_10"] == {"mean": None, "low": None, "high": None}
+        assert fields["novelty_at_10"]["mean"] > 0
 
 
 def test_bench_prints_one_json_object_and_writes_a_page(
