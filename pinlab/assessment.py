@@ -26,7 +26,7 @@ from pinlab.measure.ablation import (
     swapped_ablations,
     title_ablations,
 )
-from pinlab.measure.accuracy import Variant as AnyVariant
+from pinlab.measure.accuracy import Scorer
 from pinlab.measure.amortisation import (
     BATCH,
     BATCHES,
@@ -56,7 +56,7 @@ from pinlab.records import PinLabError
 UPLOAD_PINS = 100
 TAKE_UPLOADS = ("full", "swapped", "base", "nearest")
 
-Keep = Callable[[str, AnyVariant], AnyVariant]
+Keep = Callable[[str, Scorer], Scorer]
 
 
 def evaluate_lab(lab: Lab, names: Sequence[str] | None, margin: float = MARGIN) -> dict:
@@ -155,7 +155,7 @@ def depth_of(lab: Lab, variants: Mapping[str, Variant], keep: Keep) -> Depth:
     return Depth(ablations, stale, uploads, UPLOAD_PINS)
 
 
-def remembered(store: ScoreStore, key: str, name: str, variant: AnyVariant) -> Remembered:
+def remembered(store: ScoreStore, key: str, name: str, variant: Scorer) -> Remembered:
     """A variant whose batched scores are kept in a store, under its name and everything that they depend on."""
     return Remembered(variant, f"{name} {key}", store)
 

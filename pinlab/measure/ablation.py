@@ -24,7 +24,7 @@ from pinlab.records import Query
 
 if TYPE_CHECKING:
     from pinlab.catalog.store import Catalog
-    from pinlab.measure.accuracy import Variant
+    from pinlab.measure.accuracy import Scorer
 
 STALE_SHARES = (0.1, 0.3, 0.5, 1.0)
 
@@ -38,7 +38,7 @@ class Ablation:
         what: one sentence on what is missing. title_only: ask with the board's title instead of its pins.
     """
 
-    variant: Variant
+    variant: Scorer
     of: str
     what: str
     title_only: bool = False
@@ -110,7 +110,7 @@ def swapped_ablations(swapped: SwappedVariant, tables: Mapping[str, tuple[Tensor
     return [Ablation(_on_table(swapped, name, table), "swapped", what) for name, (table, what) in tables.items()]
 
 
-def title_ablations(variants: Sequence[Variant]) -> list[Ablation]:
+def title_ablations(variants: Sequence[Scorer]) -> list[Ablation]:
     """Board title alone instead of pins."""
     what = "asked with the board's title instead of its pins"
     return [Ablation(v, v.name, f"{v.name}, {what}", title_only=True) for v in variants]

@@ -51,14 +51,18 @@ Row = dict[str, Any]
 Slice = tuple[str, str]  # ("kind", "folder"), ("strict", "yes"), ...
 
 
-class Variant(Protocol):
-    """What is measured: anything that answers, one query at a time and in batches."""
+class Scorer(Protocol):
+    """What accuracy is measured of: anything that scores the catalog for a batch of queries."""
 
     name: str
 
-    def answer(self, query: Query, k: int) -> Answer: ...
-
     def scores(self, queries: Sequence[Query]) -> np.ndarray: ...
+
+
+class Variant(Scorer, Protocol):
+    """What is measured whole: it also answers one query at a time."""
+
+    def answer(self, query: Query, k: int) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def check_split(catalog: Catalog, split: Split) -> None:
 
 
 def score_boards(
-    variant: Variant,
+    variant: Scorer,
     catalog: Catalog,
     cases: Sequence[BoardCase],
     progress: Callable[[str], None] | None = None,
@@ -236,7 +240,7 @@ def rows_of(name: str, scores: Sequence[BoardScore]) -> list[Row]:
     return rows
 
 
-def _checked_scores(variant: Variant, cases: Sequence[BoardCase], pins: int) -> np.ndarray:
+def _checked_scores(variant: Scorer, cases: Sequence[BoardCase], pins: int) -> np.ndarray:
     scores = np.asarray(variant.scores([case.query for case in cases]))
     if scores.shape != (len(cases), pins):
         raise PinLabError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pinlab.measure.ablation import Ablation, recall_interval, run_ablations
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, Variant, score_boards
+from pinlab.measure.accuracy import BoardCase, BoardScore, K, Scorer, Variant, score_boards
 from pinlab.measure.robustness import robustness
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Depth:
     """
 
     ablations: Sequence[Ablation] = ()
-    stale: Mapping[str, Variant] = field(default_factory=dict)
+    stale: Mapping[str, Scorer] = field(default_factory=dict)
     uploads: Mapping[str, Variant] = field(default_factory=dict)
     upload_pins: int = 0
 
@@ -69,7 +69,7 @@ def boards_of_note(
     """The boards on which `swapped` gains most on `full`, and loses most; the same order for equal gains each time."""
     pairs = sorted(
         zip(full, swapped, strict=True),
-        key=lambda pair: (pair[0].metrics[f"recall_at_{K}"] - pair[1].metrics[f"recall_at_{K}"], pair[0].case.board),
+        key=lambda pair: (_recall(pair[0]) - _recall(pair[1]), pair[0].case.board),
     )
     return {
         "best": [_note(catalog, *pair) for pair in pairs[:NOTED]],
@@ -82,10 +82,16 @@ def _note(catalog: Catalog, full: BoardScore, swapped: BoardScore) -> dict[str, 
     return {
         "board": case.board,
         "title": catalog.board[case.board].title,
-        "recall": {name: side.metrics[f"recall_at_{K}"] for name, side in sides.items()},
+        "recall": {name: _recall(side) for name, side in sides.items()},
         "query": list(case.query.pins[:NOTED_PINS]),
         "hits": {
             name: [{"pin": pin, "held_out": pin in case.held_out} for pin in side.hits[:NOTED_HITS]]
             for name, side in sides.items()
         },
     }
+
+
+def _recall(score: BoardScore) -> float:
+    value = score.metrics[f"recall_at_{K}"]
+    assert value is not None  # a scored board has held-out pins
+    return value

@@ -28,6 +28,7 @@ from pinlab.measure.accuracy import (
     BoardScore,
     K,
     Row,
+    Scorer,
     Variant,
     board_cases,
     pin_facts,
@@ -80,7 +81,7 @@ def evaluate(
     seed_runs: Mapping[str, Sequence[Variant]] | None = None,
     price: Price | None = None,
     depth: Callable[[], Depth] | None = None,
-    remember: Callable[[str, Variant], Variant] = lambda _, variant: variant,
+    remember: Callable[[str, Scorer], Scorer] = lambda _, variant: variant,
     meter: EnergyMeter | None = None,
     precompute: Callable[[], Precompute] | None = None,
     growth_sizes: Sequence[int] = (),
@@ -254,7 +255,7 @@ def _seeds(
     scores: Mapping[str, Sequence[BoardScore]],
     catalog: Catalog,
     cases: Sequence[BoardCase],
-    remember: Callable[[str, Variant], Variant],
+    remember: Callable[[str, Scorer], Scorer],
     progress: Callable[[str], None] | None,
 ) -> dict[str, dict[str, list[float | None]]]:
     """Variant -> metric -> its mean for every seed, the evaluated variant's own first."""

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from pinlab.measure.accuracy import Variant
-from pinlab.records import Answer, Query
+from pinlab.measure.accuracy import Scorer
+from pinlab.records import Query
 
 
 class ScoreStore:
@@ -53,14 +53,10 @@ class ScoreStore:
 
 
 class Remembered:
-    """A variant whose batched scores come from a store; single answers are always computed."""
+    """A variant whose batched scores come from a store. It gives no single answers: those are always computed."""
 
-    def __init__(self, variant: Variant, key: str, store: ScoreStore) -> None:
+    def __init__(self, variant: Scorer, key: str, store: ScoreStore) -> None:
         self.name, self.variant, self.key, self.store = variant.name, variant, key, store
-
-    def answer(self, query: Query, k: int) -> Answer:
-        """As the variant answers."""
-        return self.variant.answer(query, k)
 
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
         """float32 (Q, N), as the variant gave them once."""
