@@ -216,6 +216,7 @@ def test_scenarios_equal_a_bill_added_up_by_hand():
     assert "620,000,000 users ask 1 times a day each" in users["words"]
     assert "VentureBeat" in users["words"]
     assert "every pin is read 1 times a day" in thousand["words"]
+    assert "a search over more pins takes longer" in thousand["words"]
     assert all(s["tag"] == "modelled" and s["words"].startswith("Assumed: ") for s in found.values())
 
 

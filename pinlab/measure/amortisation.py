@@ -161,8 +161,9 @@ class Scenario:
             demand = f"{self.users:,} users ask {self.requests_per_user_per_day:g} times a day each"
         return (
             f"Assumed: {self.pins:,} pins; {demand}; a request shows {pins_per_request:g} pins; stored rows are "
-            f"computed again every {self.refresh_days:g} days." + (f" {self.words}" if self.words else "")
-        )
+            f"computed again every {self.refresh_days:g} days. Latencies are those of this lab: a search over more "
+            "pins takes longer, and item vectors more room, for all variants alike."
+        ) + (f" {self.words}" if self.words else "")
 
 
 SCENARIOS = (
