@@ -178,7 +178,7 @@ def _frame(
         "variants": {},
         "pairs": {},
         "workload": {**workload, "warm": True, "interleaved": True},
-        "statistics": {"interval": "cluster bootstrap, expanded percentile", "level": LEVEL, **statistics},
+        "statistics": {"interval": "cluster bootstrap, BCa, widened for few clusters", "level": LEVEL, **statistics},
         "price": dataclasses.asdict(price) if price else None,
         "methods": dict(METHODS),
         "metric_cards": [dataclasses.asdict(card) for card in CARDS.values()],
