@@ -154,7 +154,8 @@ class Workshop:
             outcome = self._run_full(tuned, tokenizer, folder, short)
         else:
             outcome = self._run_swapped(tuned, tokenizer, folder, short)[1]
-        return {"rate": rate, "steps": short.steps, "validation": outcome.best, "wall_clock_s": outcome.wall_clock_s}
+        reached = {"validation": outcome.best["score"], "wall_clock_s": outcome.wall_clock_s}
+        return {"rate": rate, "steps": short.steps} | reached
 
     def _run_full(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan) -> Outcome:
         teacher = recipe.teacher_of(self.tables, self.data.size)

@@ -19,6 +19,7 @@ from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
 from pinlab.cost import PRICES
 from pinlab.measure import page_accuracy
+from pinlab.measure.document import floor_note
 from pinlab.measure.evaluate import evaluate
 from pinlab.measure.page import PARTS, headline, render_page
 from pinlab.measure.page_accuracy import pins_shown
@@ -507,3 +508,19 @@ def test_the_page_prints_whole_from_a_dark_screen(opened):
     assert view.evaluate("[...document.querySelectorAll('table')].every((table) => table.scrollWidth <= 688)")
     assert problems == []
     view.context.close()
+
+
+@pytest.mark.parametrize(
+    ("floor", "behind"), [(0.1, ""), (0.2, "swapped (0.150)"), (0.3, "full (0.200) and swapped (0.150)")]
+)
+def test_a_floor_of_words_above_a_model_is_said(floor, behind):
+    def fields(strict):
+        return {"strict_recall_at_10": {"mean": strict}}
+
+    report = {
+        "variants": {"full": fields(0.2), "swapped": fields(0.15), "nearest": fields(0.01)},
+        "ablations": {"TF-IDF floor": fields(floor)},
+    }
+    note = floor_note(report)
+    assert note.endswith(f"alone ({floor:.3f}) is above {behind}.") if behind else note == ""
+    assert floor_note({"variants": report["variants"]}) == ""

@@ -443,7 +443,7 @@ def test_both_rivals_try_the_same_rates_from_the_same_weights(tmp_path: Path) ->
         done = [json.loads((lab / "runs" / f"{name}-rate-{r:g}" / "done.json").read_text()) for r in recipe.RATES]
         assert len({run["start"] for run in done}) == 1
         assert [run["plan"]["learning_rate"] for run in done] == list(recipe.RATES)
-        assert [entry["validation"] for entry in tried[name]] == [run["best"] for run in done]
+        assert [entry["validation"] for entry in tried[name]] == [run["best"]["score"] for run in done]
 
 
 def small_folder(folder: Path, titled: bool) -> Path:

@@ -130,8 +130,8 @@ def recolour(image: np.ndarray, degrees: float) -> np.ndarray:
         degrees: of 360.
     """
     hue, saturation, value = _from_array(image).convert("HSV").split()
-    turned = hue.point(lambda level: int(level + degrees / 360 * 256) % 256)
-    return np.array(Image.merge("HSV", (turned, saturation, value)).convert("RGB"))
+    turned = np.asarray(hue) + np.uint8(round(degrees / 360 * 256) % 256)  # wraps around, as hues do
+    return np.array(Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB"))
 
 
 def _read_bytes(data: bytes | Path, name: str) -> bytes:

@@ -200,3 +200,17 @@ def gap(upper: float | None, lower: float | None) -> float:
 def escaped(value: object) -> str:
     """As HTML text, also inside an attribute."""
     return html.escape(str(value), quote=True)
+
+
+def floor_note(report: Mapping[str, Any]) -> str:
+    """A warning where words alone beat a model on the strict slice; empty where they do not, or nobody looked."""
+    metric = "strict_recall_at_10"
+    floor = (((report.get("ablations") or {}).get("TF-IDF floor") or {}).get(metric) or {}).get("mean")
+    if floor is None:
+        return ""
+    means = {name: fields[metric]["mean"] for name, fields in report["variants"].items() if name in ("full", "swapped")}
+    behind = [f"{name} ({mean:.3f})" for name, mean in means.items() if mean is not None and mean < floor]
+    if not behind:
+        return ""
+    words = "On the strict slice a TF-IDF floor of titles and descriptions alone"
+    return f"{words} ({floor:.3f}) is above {' and '.join(behind)}."

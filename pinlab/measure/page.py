@@ -12,7 +12,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from pinlab.measure.accuracy import K
-from pinlab.measure.document import Markup, Words, escaped, layout, number, percent, render_document, rounded, table
+from pinlab.measure.document import (
+    Markup,
+    Words,
+    escaped,
+    floor_note,
+    layout,
+    number,
+    percent,
+    render_document,
+    rounded,
+    table,
+)
 from pinlab.measure.document import verdict as verdict_box
 from pinlab.measure.page_accuracy import (
     ablations_section,
@@ -94,6 +105,8 @@ def _verdict(report: Mapping[str, Any]) -> str:
                 ours, theirs = (report["variants"][v][metric]["mean"] for v in ("swapped", rival))
                 numbers = f"{name}: {number(ours)} against {number(theirs)}, {signed(found)}: "
                 lines.append(Markup(f"{escaped(numbers)}{live(found, found['verdict'])}."))
+    if note := floor_note(report):
+        lines.append(note)
     for name in ("full", "cached"):
         if saved := (report.get("saved") or {}).get(name):
             lines.append(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pinlab.measure.document import floor_note
 from pinlab.measure.report import read_report
 from pinlab.records import PinLabError
 
@@ -36,6 +37,7 @@ def summary(report: Mapping[str, Any]) -> str:
     for name, pair in report["pairs"].items():
         for key, words in (("recall_at_10", "all"), ("strict_recall_at_10", "strict")):
             lines.append(f"| {name.replace('_', ' ')} | {words} | {_difference(pair[key])} |")
+    lines += _ablations(report)
     lines += _plateaus(report.get("training") or {}) + _rates(report.get("rates_tried") or {})
     for name, seeds in (report.get("seeds") or {}).items():
         lines += ["", f"Seeds of `{name}`, Recall@10: {_list(seeds['recall_at_10'])}; "
@@ -43,12 +45,23 @@ def summary(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _ablations(report: Mapping[str, Any]) -> list[str]:
+    """What the models rest on, and the floor of words."""
+    found = report.get("ablations") or {}
+    if not found:
+        return []
+    lines = ["", "| with a part missing | Recall@10 | strict slice |", "|---|---|---|"]
+    for name, row in found.items():
+        lines.append(f"| {name} | {_interval(row['recall_at_10'])} | {_interval(row['strict_recall_at_10'])} |")
+    note = floor_note(report)
+    return [*lines, "", f"**{note}**"] if note else lines
+
+
 def _plateaus(training: Mapping[str, Any]) -> list[str]:
     """A sentence per rival on the plateau rule: a win against an under-trained twin is worth nothing."""
     lines = []
-    for name in ("full", "swapped"):
-        if name in training:
-            run = training[name]
+    for name, run in training.items():
+        if name.startswith(("full", "swapped")):
             met = "met" if run["flat"] else "**not met: the comparison with it is provisional**"
             best = f"best validation Recall@10 {run['best']['score']:.3f} at step {run['best_step']} of {run['steps']}"
             lines += ["", f"Plateau rule of `{name}`: {met} ({best}; {run['wall_clock_s'] / 60:.0f} minutes)."]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pinlab.measure.document import floor_note
 from pinlab.ui import text
 from pinlab.ui.cards import clean, gflop, milliseconds, number, signed
 from pinlab.ui.widgets import widget
@@ -61,11 +62,30 @@ def _report_blocks(report: Mapping[str, Any]) -> list[dict]:
         _heading(text.ABOUT_VERDICTS),
         _paragraph(text.ABOUT_VERDICT_NOTE),
         _table(text.ABOUT_VERDICTS, text.ABOUT_VERDICT_COLUMNS, pairs),
+        *_ablations(report),
         *plateaus(report),
         _paragraph(text.ABOUT_COMMAND_INTRO),
         _code(str(command)),
         _heading(text.ABOUT_REPORT_PROVENANCE),
         {"kind": "facts", "rows": facts({k: v for k, v in provenance.items() if k != "command"})},
+    ]
+
+
+def _ablations(report: Mapping[str, Any]) -> list[dict]:
+    """What the models rest on; nothing where the evaluation did not look."""
+    found = report.get("ablations") or {}
+    if not found:
+        return []
+    rows = [
+        [clean(name, CELL), interval(row.get("recall_at_10")), interval(row.get("strict_recall_at_10"))]
+        for name, row in found.items()
+    ]
+    note = floor_note(report)
+    return [
+        _heading(text.ABOUT_ABLATIONS),
+        _paragraph(text.ABOUT_ABLATIONS_NOTE),
+        *([_paragraph(clean(note, CELL))] if note else []),
+        _table(text.ABOUT_ABLATIONS, text.ABOUT_ABLATIONS_COLUMNS, rows),
     ]
 
 

@@ -201,6 +201,11 @@ ABOUT_NOT_FLAT = (
     "Plateau rule NOT met by {name}: best validation Recall@10 {score} at step {step} of {steps}, still rising. "
     "More training may lift it, so every verdict about it is provisional."
 )
+ABOUT_ABLATIONS = "With a part missing"
+ABOUT_ABLATIONS_NOTE = (
+    "The same models without a part of what they read, not trained again, and a floor of words without any model."
+)
+ABOUT_ABLATIONS_COLUMNS = ("What is missing", "Recall@10", "Strict slice")
 ABOUT_VERDICT_NOTE = "Differences are over the same boards. The words follow from the interval, whichever way it falls."
 ABOUT_CLAIMS = "Three claims, three baselines"
 ABOUT_CLAIMS_INTRO = (
