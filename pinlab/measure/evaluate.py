@@ -36,10 +36,7 @@ from pinlab.measure.accuracy import (
     score_boards,
     values_of,
 )
-from pinlab.measure.amortisation import Precompute, amortise
-from pinlab.measure.depth import Depth, look_into
 from pinlab.measure.growth import growth
-from pinlab.measure.machine import MEMORY_METHOD, EnergyMeter, energy_per_answer, peak_memory
 from pinlab.measure.significance import holm
 from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare, estimate
 from pinlab.measure.workload import Timed, choose_boards, cost_summary, disagreements, first_answers, run_workload
@@ -49,6 +46,9 @@ from pinlab.records import PinLabError
 if TYPE_CHECKING:
     from pinlab.catalog.split import Split
     from pinlab.catalog.store import Catalog
+    from pinlab.measure.amortisation import Precompute
+    from pinlab.measure.depth import Depth
+    from pinlab.measure.machine import EnergyMeter
 
 FORMAT = 1
 SUBJECT = "swapped"
@@ -136,6 +136,8 @@ def evaluate(
     report["saved"] = _saved(report["variants"])
     report["slices"] = _slices(scores, interval)
     if depth is not None:
+        from pinlab.measure.depth import look_into  # here, as below: whoever only reads a report loads no torch
+
         report |= look_into(depth(), catalog, split, cases, scores, interval, progress)
     if growth_sizes:
         report["growth"] = growth(variants, catalog, cases, growth_sizes, known=scores, progress=progress, **interval)
@@ -297,6 +299,8 @@ def _cost(
     variant: Variant, timed: Sequence[Timed], cold_ms: float | None, meter: EnergyMeter | None
 ) -> dict[str, Any]:
     """The cost fields of a variant that are measured or counted."""
+    from pinlab.measure.machine import energy_per_answer, peak_memory
+
     boards = [entry.case for entry in timed]
     return cost_summary(timed, cold_ms) | {
         "peak_memory_bytes": peak_memory(variant, boards),
@@ -306,6 +310,8 @@ def _cost(
 
 def _methods_of(variants: Mapping[str, Variant], meter: EnergyMeter | None) -> dict[str, str]:
     """How memory and energy were measured, or why they were not."""
+    from pinlab.measure.machine import MEMORY_METHOD
+
     devices = {getattr(variant, "device", None) for variant in variants.values()}
     on_cuda = any(device is not None and device.type == "cuda" for device in devices)
     return {
@@ -316,6 +322,8 @@ def _methods_of(variants: Mapping[str, Variant], meter: EnergyMeter | None) -> d
 
 def _amortisation(report: Mapping[str, Any], precompute: Precompute, price: Price | None) -> dict[str, Any]:
     """Offline work against the latencies of this report; rivals are the variants with a model."""
+    from pinlab.measure.amortisation import amortise
+
     latencies = {
         name: fields["latency_ms"]["p50"]
         for name, fields in report["variants"].items()

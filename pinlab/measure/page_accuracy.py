@@ -144,7 +144,8 @@ def boards_section(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
     if not parts:
         return ""
     return (
-        '<h2>Boards of note</h2><p class="soft">Chosen by the Recall of swapped, so they are not typical. Up to '
+        "<h2>Boards of note</h2><p class='soft'>Where the Recall of swapped is farthest above and below that of full, "
+        "so they are not typical. Up to "
         f"{PINS} pins of each query and of each answer. Framed: a held-out save.</p>" + "".join(parts)
     )
 
