@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
-
-import pytest
 
 SCRIPT = """
 import json, sys
@@ -28,8 +25,6 @@ def ranx_scores(
     ranx divides Recall by all relevant pins, PinLab by min(k, relevant): that is undone here, nothing else is.
     In its own process without compiling: ranx's first compilation takes a minute, and umap needs numba's.
     """
-    if importlib.util.find_spec("ranx") is None:
-        pytest.skip("ranx is not installed")
     names = [f"q{number:04d}" for number in range(len(lists))]
     qrels = {name: dict.fromkeys(sorted(pins), 1) for name, pins in zip(names, relevant, strict=True)}
     run = {name: {pin: float(-i) for i, pin in enumerate(pins)} for name, pins in zip(names, lists, strict=True)}
