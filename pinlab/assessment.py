@@ -144,14 +144,17 @@ def depth_of(lab: Lab, variants: Mapping[str, Variant], keep: Keep) -> Depth:
     stale: dict[str, Any] = {}
     if "full" in variants:
         ablations += full_ablations(cast(FullVariant, variants["full"]))
+    # The pin encoder stands on the tower that is stored with `full`: without it nothing is embedded anew.
+    embeds = {"pin-encoder", "full"} <= set(lab.trained())
     if "swapped" in variants:
         swapped = cast(SwappedVariant, variants["swapped"])
-        ablations += swapped_ablations(swapped, _tables_with_parts_missing(lab))
+        ablations += swapped_ablations(swapped, _tables_with_parts_missing(lab) if embeds else {})
         stale = stale_variants(swapped)
     ablations += title_ablations([variants[name] for name in ("full", "swapped") if name in variants])
     ablations = [replace(a, variant=keep(a.what, a.variant)) for a in ablations]
     stale = {share: keep(f"stale {share}", variant) for share, variant in stale.items()}
-    uploads = {name: variants[name] for name in TAKE_UPLOADS if name in variants}
+    takers = TAKE_UPLOADS if embeds else ("base",)
+    uploads = {name: variants[name] for name in takers if name in variants}
     return Depth(ablations, stale, uploads, UPLOAD_PINS)
 
 

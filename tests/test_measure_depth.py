@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,9 @@ import pytest
 import torch
 import toy
 
+from pinlab import assessment
 from pinlab.catalog.images import read_image
+from pinlab.lab import open_lab
 from pinlab.measure import ablation
 from pinlab.measure.ablation import Ablation, full_ablations, run_ablations, stale_variants, swapped_ablations
 from pinlab.measure.accuracy import BoardScore, board_cases, score_boards
@@ -179,6 +182,19 @@ def test_a_full_look_has_all_its_parts(lab, cases) -> None:
     assert set(found) == {"ablations", "staleness", "robustness", "boards_of_note"}
     assert found["staleness"]["fresh"]["mean"] == np.mean([s.metrics["recall_at_10"] for s in scores["swapped"]])
     assert set(look_into(Depth(), lab.catalog, lab.split, cases, {"swapped": scores["swapped"]}, INTERVAL)) == set()
+
+
+def test_a_lab_without_full_is_looked_into_as_far_as_its_models_go(tmp_path: Path) -> None:
+    """`train` makes swapped before full, so a lab may be evaluated in between."""
+    folder = toy.copy_lab(tmp_path)
+    for name in ("full", "full-seed1"):
+        shutil.rmtree(folder / "models" / name)
+    report = assessment.evaluate_lab(open_lab(folder, "cpu"), None)
+    assert "full" not in report["variants"]
+    assert {"TF-IDF floor"} <= set(report["ablations"])
+    assert not any("no graph" in name for name in report["ablations"])
+    assert set(report["robustness"]) == {"base"}
+    assert report["staleness"]["stale"].keys() == stale_variants(toy.trained_lab().variant("swapped")).keys()
 
 
 def test_boards_of_note_by_hand(lab, cases) -> None:

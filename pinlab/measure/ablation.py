@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, score_boards, values_of
-from pinlab.measure.statistics import NOT_COMPARED, compare, estimate
-from pinlab.models.inputs import EmbeddingTables, StoredEmbeddings
+from pinlab.measure.accuracy import BoardCase, BoardScore, K, interval_of, score_boards, values_of
+from pinlab.measure.statistics import NOT_COMPARED, compare
 from pinlab.models.prompt import PinPart
-from pinlab.models.tasks import item_vectors
-from pinlab.recommend.variants import BATCH, FullVariant, SwappedVariant
+from pinlab.models.vision import VisionFeatures
+from pinlab.recommend.variants import BATCH, FullVariant, ModelVariant, SwappedVariant
 from pinlab.records import Query
 
 if TYPE_CHECKING:
@@ -96,7 +95,8 @@ def full_ablations(full: FullVariant) -> list[Ablation]:
         twin = kind(
             name, full.shelf, full.backbone, full.builder, full.items, full.lock, side=full.side, stored=full.stored
         )
-        twin.items = _items(twin, full.stored() if kind is PixelsOnly else None)
+        stored = full.stored() if kind is PixelsOnly else None
+        twin.items = _items(twin, twin.part, lambda rows, seen=stored: None if seen is None else seen.select(rows))
         found.append(Ablation(twin, "full", what))
     return found
 
@@ -160,11 +160,7 @@ def recall_interval(
     scores: Sequence[BoardScore], metric: str, interval: Mapping[str, int]
 ) -> dict[str, float | None]:
     """{mean, low, high} of one metric over boards; all None when no board has it."""
-    found = [*values_of(scores, metric)]
-    if not found:
-        return {"mean": None, "low": None, "high": None}
-    result = estimate([value for _, value in found], [case.cluster for case, _ in found], **interval)
-    return {"mean": result.mean, "low": result.low, "high": result.high}
+    return interval_of([*values_of(scores, metric)], interval)[0]
 
 
 def _against(
@@ -178,21 +174,24 @@ def _against(
 
 
 @torch.inference_mode()
-def _items(variant: FullVariant, features: Any) -> Tensor:
-    """(N, 128) item vectors of an ablated `full`."""
+def _items(
+    variant: ModelVariant, part: Callable[[int], PinPart], see: Callable[[Tensor], VisionFeatures | None]
+) -> Tensor:
+    """(N, 128) item vectors, on the variant's device.
+
+    Args:
+        part: row -> how its pin is written into the prompt. see: rows (R,) -> what stands at their image tokens.
+    """
     parts = []
     for rows in torch.arange(len(variant.shelf.ids)).split(BATCH):
-        batch = variant.builder.build([([variant.part(row)], ()) for row in rows.tolist()], item=True)
-        seen = features.select(rows) if features is not None else None
-        parts.append(variant.backbone(batch.to(variant.device), seen))
+        batch = variant.builder.build([([part(row)], ()) for row in rows.tolist()], item=True)
+        parts.append(variant.backbone(batch.to(variant.device), see(rows)))
     return torch.cat(parts)
 
 
 def _on_table(swapped: SwappedVariant, name: str, table: Tensor) -> SwappedVariant:
-    pins = StoredEmbeddings(EmbeddingTables.of_table(table), len(table), swapped.text_shape.hidden)
-    pins.projector = swapped.projector
-    items = item_vectors(swapped.backbone, pins, swapped.builder, len(table))
-    return _like(swapped, name, table, items.float())
+    items = _items(swapped, lambda _: PinPart((1, 1), False), lambda rows: swapped.projector(table[rows]))
+    return _like(swapped, name, table, items)
 
 
 def _like(swapped: SwappedVariant, name: str, embeddings: Tensor, items: Tensor) -> SwappedVariant:

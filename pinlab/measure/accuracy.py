@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pinlab.measure.statistics import estimate
 from pinlab.metrics import (
     diversity_at_k,
     map_at_k,
@@ -221,6 +222,20 @@ def values_of(scores: Sequence[BoardScore], metric: str) -> Iterator[tuple[Board
         value = score.metrics[metric] if pin_slice is None else score.slices.get(pin_slice)
         if value is not None:
             yield score.case, value
+
+
+def interval_of(
+    pairs: Sequence[tuple[BoardCase, float]], interval: Mapping[str, int]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """{mean, low, high} of (board, value) pairs and {boards, clusters}; all null when there are none."""
+    if not pairs:
+        return {"mean": None, "low": None, "high": None}, {"boards": 0, "clusters": 0}
+    cases, values = zip(*pairs, strict=True)
+    found = estimate(values, [case.cluster for case in cases], **interval)
+    return (
+        {"mean": found.mean, "low": found.low, "high": found.high},
+        {"boards": found.boards, "clusters": found.clusters},
+    )
 
 
 def rows_of(name: str, scores: Sequence[BoardScore]) -> list[Row]:

@@ -31,6 +31,7 @@ from pinlab.measure.accuracy import (
     Scorer,
     Variant,
     board_cases,
+    interval_of,
     pin_facts,
     rows_of,
     score_boards,
@@ -38,7 +39,7 @@ from pinlab.measure.accuracy import (
 )
 from pinlab.measure.growth import growth
 from pinlab.measure.significance import holm
-from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare, estimate
+from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare
 from pinlab.measure.workload import Timed, choose_boards, cost_summary, disagreements, first_answers, run_workload
 from pinlab.metrics import CARDS, coverage_at_k, gini_at_k
 from pinlab.records import PinLabError
@@ -192,24 +193,10 @@ def _accuracy(scores: Sequence[BoardScore], pins: int, interval: dict[str, int])
     fields: dict[str, Any] = {}
     counts: dict[str, dict[str, int]] = {}
     for metric in METRICS:
-        fields[metric], counts[metric] = _interval([*values_of(scores, metric)], interval)
+        fields[metric], counts[metric] = interval_of([*values_of(scores, metric)], interval)
     fields[f"coverage_at_{K}"] = coverage_at_k((score.hits for score in scores), pins, K)
     fields[f"popularity_gini_at_{K}"] = gini_at_k((score.hits for score in scores), pins, K)
     return fields, counts
-
-
-def _interval(
-    pairs: Sequence[tuple[BoardCase, float]], interval: dict[str, int]
-) -> tuple[dict[str, Any], dict[str, int]]:
-    """{mean, low, high} of (board, value) pairs and {boards, clusters}; all null when there are none."""
-    if not pairs:
-        return {"mean": None, "low": None, "high": None}, {"boards": 0, "clusters": 0}
-    cases, values = zip(*pairs, strict=True)
-    found = estimate(values, [case.cluster for case in cases], **interval)
-    return (
-        {"mean": found.mean, "low": found.low, "high": found.high},
-        {"boards": found.boards, "clusters": found.clusters},
-    )
 
 
 def _pairs(
@@ -245,7 +232,7 @@ def _slices(scores: Mapping[str, Sequence[BoardScore]], interval: dict[str, int]
         entry: dict[str, Any] = {"boards": 0, "clusters": 0, "variants": {}}
         for name, results in scores.items():
             pairs = [(s.case, s.slices[group, value]) for s in results if (group, value) in s.slices]
-            entry["variants"][name], counts = _interval(pairs, interval)
+            entry["variants"][name], counts = interval_of(pairs, interval)
             entry.update(counts)
         slices.setdefault(group, {})[value] = entry
     return slices

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, Variant, score_boards, values_of
-from pinlab.measure.statistics import RESAMPLES, estimate
+from pinlab.measure.accuracy import BoardCase, BoardScore, K, Variant, interval_of, score_boards, values_of
+from pinlab.measure.statistics import RESAMPLES
 from pinlab.measure.workload import choose_boards, first_answers, percentiles, run_workload
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def growth(
             row["latency_ms"].append(percentiles([t.answer.cost.latency_ms for t in costs[name]])["p50"])
             gflops = [t.answer.cost.gflops for t in costs[name]]
             row["gflops"].append(float(np.mean(gflops)) if gflops else None)
-            row["recall_at_10"].append(_recall(scored[name], seed, resamples))
+            row["recall_at_10"].append(_recall(scored[name], {"seed": seed, "resamples": resamples}))
     return {"pins": list(sizes), "variants": rows, "timed_boards": len(boards)}
 
 
@@ -93,7 +93,5 @@ def _scores(
     }
 
 
-def _recall(scores: Sequence[BoardScore], seed: int, resamples: int) -> dict[str, float | None]:
-    pairs = [*values_of(scores, f"recall_at_{K}")]
-    found = estimate([v for _, v in pairs], [case.cluster for case, _ in pairs], seed=seed, resamples=resamples)
-    return {"mean": found.mean, "low": found.low, "high": found.high}
+def _recall(scores: Sequence[BoardScore], interval: Mapping[str, int]) -> dict[str, float | None]:
+    return interval_of([*values_of(scores, f"recall_at_{K}")], interval)[0]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pinlab.measure.accuracy import K
+from pinlab.measure.accuracy import KS, K
 from pinlab.measure.document import Words, escaped, estimate, folded, number, percent, rounded, table
 
 GROUPS = {
@@ -18,7 +18,6 @@ GROUPS = {
     "source": "Source of the pin",
     "title_in_text": "Board title occurs in the pin's text",
 }
-DEPTHS = (5, K, 20, 50)
 RANKED = {"recall": "Recall", "ndcg": "nDCG", "mrr": "MRR", "hit": "Hit"}
 LISTS = {  # field -> heading; intervals or single numbers about the top 10
     f"map_at_{K}": f"MAP@{K}",
@@ -81,7 +80,8 @@ def robustness_section(report: Mapping[str, Any]) -> str:
     """How answers to changed uploads differ from those to the original; empty where that was not measured."""
     rows = [
         (f"{name}, {change}", [percent(found.get("overlap_at_10")), number(found.get("rbo")),
-                               percent(found.get("own_pin_at_10")), rounded(found.get("queries"))])
+                               percent(found.get("own_pin_at_10")), percent(found.get("same_board_at_10")),
+                               rounded(found.get("queries"))])
         for name, changes in (report.get("robustness") or {}).items()
         for change, found in changes.items()
     ]  # fmt: skip
@@ -90,9 +90,9 @@ def robustness_section(report: Mapping[str, Any]) -> str:
     about = (
         "Measured. The same pictures uploaded again, changed. Overlap: share of the top 10 that stays. RBO: "
         "rank-biased overlap of the two rankings, 1 when they are equal. Own pin: share of pictures, uploaded alone, "
-        "whose own pin is among the top 10."
+        "whose own pin is among the top 10. Its boards: share of the other hits that were saved to a board of that pin."
     )
-    heads = ["Variant, change", "Overlap@10", "RBO", "Own pin in the top 10", "Queries"]
+    heads = ["Variant, change", "Overlap@10", "RBO", "Own pin in the top 10", "Its boards", "Queries"]
     return "<h2>Robustness</h2>" + table("Robustness", heads, rows, about)
 
 
@@ -110,7 +110,7 @@ def ablations_section(report: Mapping[str, Any]) -> str:
         rows.append((name, cells))
     about = (
         f"Measured. Each row takes one part away. Change: Recall@{K} against the same variant whole, over the same "
-        "boards, with its 95 % interval."
+        "boards, with its 95 % interval. The floor has no part of a model; it is set against swapped."
     )
     heads = ["Without", Words("What was done"), "Of", f"Recall@{K}", "Strict", "Change", Words("Verdict")]
     return "<h2>Ablations</h2>" + table("Ablations", heads, rows, about)
@@ -207,7 +207,7 @@ def _depths(report: Mapping[str, Any]) -> str:
     variants = report["variants"]
     parts = []
     for short, title in RANKED.items():
-        fields = {f"{short}_at_{k}": f"{title}@{k}" for k in DEPTHS}
+        fields = {f"{short}_at_{k}": f"{title}@{k}" for k in KS}
         if _held(variants, [field for field in fields if not field.endswith(f"_{K}")]):
             parts.append(folded(f"{title} at other depths", _metric_table(variants, fields, title)))
     if _held(variants, [field for field in LISTS if field != f"coverage_at_{K}"]):
