@@ -42,18 +42,18 @@ def build(
 @cli.command()
 def train(
     lab: LabPath,
-    base: Annotated[str, typer.Option(help="preset to start from; `nano` is the only one so far")] = "nano",
+    base: Annotated[
+        str, typer.Option(help="`nano`, a folder with a Qwen3-VL, or a Hub id such as Qwen/Qwen3-VL-2B-Instruct[@COMMIT]")
+    ] = "nano",
     try_rates: Annotated[
         bool, typer.Option("--try-rates", help="also try every learning rate on both rivals, in short runs")
     ] = False,
 ) -> None:
-    """Train base, pin encoder, swapped and full (all seeds). Resumes where it stopped."""
-    if base != "nano":
-        raise PinLabError(f"--base {base}: only the preset `nano` can be trained so far")
+    """Train base, pin encoder, swapped, full (all seeds), pooled and shallow. Resumes where it stopped."""
     from pinlab.lab import open_lab
     from pinlab.steps import Workshop
 
-    shop = Workshop(open_lab(lab))
+    shop = Workshop(open_lab(lab), base)
     shop.train_all()
     if try_rates:
         shop.try_rates()

@@ -44,10 +44,9 @@ from pinlab.measure.page_accuracy import pins_shown
 from pinlab.measure.remembered import Remembered, ScoreStore
 from pinlab.measure.report import write_report
 from pinlab.measure.statistics import MARGIN
-from pinlab.models.checkpoint import load_encoder, load_tokenizer
+from pinlab.models.checkpoint import load_encoder, load_tokenizer, tower_folder
 from pinlab.models.features import pin_content, tower_outputs
 from pinlab.models.images import catalog_images
-from pinlab.models.nano import IMAGE_SIDE
 from pinlab.models.pin_encoder import embed_pictures, embed_unsaved, embed_words
 from pinlab.models.prompt import PromptBuilder
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
@@ -114,17 +113,14 @@ def precompute_of(lab: Lab, chosen: Mapping[str, Variant]) -> Precompute:
     sizes: dict[str, int] = {}
     if "swapped" in chosen:
         sizes["swapped"] = row_bytes(read_table(lab.path / "embeddings" / "pins.safetensors"))
-    cached = chosen.get("cached")
-    if isinstance(cached, CachedVariant) and cached.stored is not None:
-        sizes["cached"] = features_bytes(cached.stored())
+    for name, variant in chosen.items():
+        if isinstance(variant, CachedVariant):
+            sizes[name] = features_bytes(variant.features)
     if "swapped" not in chosen or not {"pin-encoder", "full"} <= set(lab.trained()):
         return Precompute(None, sizes)
     folder = lab.path / "models" / "pin-encoder"
-    encoder, tuned = load_encoder(folder, lab.path / "models" / "full")
-    device = lab.torch_device
-    worker = PinWorker(
-        tuned.to(device), PromptBuilder(load_tokenizer(folder)), encoder.to(device), IMAGE_SIDE, device
-    )
+    encoder, tuned = load_encoder(folder, tower_folder(lab.path / "models"), lab.weights)
+    worker = PinWorker(tuned, PromptBuilder(load_tokenizer(folder)), encoder, lab.side, lab.torch_device)
     drawn = np.random.default_rng(0).permutation(len(lab.catalog))[: BATCH * BATCHES]
     pins = [lab.catalog.pins[row] for row in drawn]
     _say(f"cost: embedding {len(pins)} pins")
@@ -177,9 +173,9 @@ def rates_tried(lab: Lab) -> dict[str, list[dict]] | None:
 @torch.inference_mode()
 def _tables_with_parts_missing(lab: Lab) -> dict[str, tuple[torch.Tensor, str]]:
     folder = lab.path / "models" / "pin-encoder"
-    encoder, tuned = load_encoder(folder, lab.path / "models" / "full")
+    encoder, tuned = load_encoder(folder, tower_folder(lab.path / "models"), lab.weights)
     texts = [pin.text for pin in lab.catalog.pins]
-    features = tower_outputs(tuned, catalog_images(lab.catalog))
+    features = tower_outputs(tuned, catalog_images(lab.catalog, lab.side))
     content = pin_content(tuned, PromptBuilder(load_tokenizer(folder)), features, texts)
     device = lab.torch_device
     return {

@@ -6,14 +6,13 @@ knows gradio, and nothing loads umap, datasets or scipy.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import subprocess
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,17 +28,27 @@ from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.report import read_report
 from pinlab.models.backbone import Backbone, Projector, text_width
-from pinlab.models.checkpoint import load_backbone, load_encoder, load_tokenizer
+from pinlab.models.checkpoint import (
+    Weights,
+    computing_dtype,
+    is_pointer,
+    load_backbone,
+    load_encoder,
+    load_tokenizer,
+    tower_folder,
+    weights_hash,
+)
 from pinlab.models.features import tower_outputs
 from pinlab.models.images import catalog_images
-from pinlab.models.nano import IMAGE_SIDE
 from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.prompt import PromptBuilder
+from pinlab.models.recipe import POOLED_SIDES
+from pinlab.models.released import side_of
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.floors import CoSave, Nearest, Popular, Random
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.uploads import UploadEncoder
-from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
+from pinlab.recommend.variants import CachedVariant, FullVariant, PooledVariant, SwappedVariant
 from pinlab.records import Answer, Hit, PinLabError, Query
 
 Variant = FullVariant | SwappedVariant | Nearest | CoSave | Popular | Random
@@ -57,10 +66,14 @@ class VariantInfo:
 
 
 VARIANTS = (
-    VariantInfo("full", "Full", "Qwen3-VL fine-tuned on the same boards, with its vision layer", "9 + text", True),
+    VariantInfo("full", "Full", "Qwen3-VL fine-tuned on the same boards, with its vision layer", "{all} + text", True),
     VariantInfo("swapped", "Swapped", "No vision layer: one stored pin embedding per pin", "1", False),
-    VariantInfo("cached", "Cached", "Full with its visual tokens stored: same answers, big store", "9 + text", False),
-    VariantInfo("base", "Base", "Never saw a board: a stand-in for off-the-shelf, trained here", "9 + text", True),
+    VariantInfo("cached", "Cached", "Full with its visual tokens stored: same answers", "{all} + text", False),
+    VariantInfo("shallow", "Shallow", "Full with half of its tower's blocks, healed briefly", "{all} + text", True),
+    VariantInfo("pooled", "Pooled", "Full's visual tokens averaged to one, offline", "1 + text", False),
+    VariantInfo("pooled-4", "Pooled 4", "Full's visual tokens averaged to four, offline", "4 + text", False),
+    VariantInfo("pooled-16", "Pooled 16", "Full's visual tokens averaged to sixteen, offline", "16 + text", False),
+    VariantInfo("base", "Base", "Never saw a board: a stand-in for off-the-shelf, trained here", "{all} + text", True),
     VariantInfo("nearest", "Nearest", "No language model: centroid of pin embeddings", "-", False),
     VariantInfo("cosave", "Co-save", "No model: what was saved together in the train saves", "-", False),
     VariantInfo("popular", "Popular", "The pins with the most train saves", "-", False),
@@ -94,10 +107,29 @@ class Lab:
         self.split: Split = read_split(path / "catalog" / "split.json")
         self.shelf = Shelf(self.catalog, self.split)
         self.torch_device = device
-        self.dtype = "float32"
         self._variants: dict[str, Variant] = {}
         self._features: dict[str, VisionFeatures] = {}
         self._loading = threading.RLock()
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Where models get their tensors, so that those which stand on one base hold it once."""
+        return Weights(self.torch_device, computing_dtype(self.torch_device, large=self.large))
+
+    @property
+    def large(self) -> bool:
+        """Whether this lab's models stand on a released checkpoint rather than being its own."""
+        return is_pointer(self.path / "models" / "base")
+
+    @property
+    def dtype(self) -> str:
+        """What models compute in."""
+        return str(self.weights.dtype).removeprefix("torch.")
+
+    @cached_property
+    def side(self) -> int:
+        """Pixels of the square that pictures are brought to for a tower."""
+        return side_of(self.path / "models" / "base")
 
     @property
     def device(self) -> str:
@@ -113,7 +145,12 @@ class Lab:
 
     def variants(self) -> tuple[VariantInfo, ...]:
         """The variants that can answer in this lab: those whose models are there."""
-        return tuple(info for info in VARIANTS if self._has(info.name))
+        visual = str((self.side // 32) ** 2)
+        return tuple(
+            replace(info, tokens_per_pin=info.tokens_per_pin.format(all=visual))
+            for info in VARIANTS
+            if self._has(info.name)
+        )
 
     def variant(self, name: str) -> Variant:
         """Load a variant, or hand out the loaded one; PinLabError for an unknown or untrained one."""
@@ -189,7 +226,7 @@ class Lab:
         key = items_key(weights_hash(models / model), self.catalog)
         if model.startswith("swapped"):
             return key | table_key(weights_hash(models / "pin-encoder"), self.split)
-        if model.startswith("full-seed"):
+        if model.startswith("full-seed") and not self.large:
             return key | {"tower": weights_hash(models / "full")}
         return key
 
@@ -222,8 +259,8 @@ class Lab:
     def _load_model(self, name: str, folder: str) -> Variant:
         path = self.path / "models" / folder
         # Only the seed a lab answers with keeps its tower; other seeds of `full` share it, stored once.
-        backbone, extra = load_backbone(path, vision_layer=folder in ("base", "full"))
-        backbone = backbone.to(self.torch_device)
+        sees = folder in ("base", "full", "shallow", *POOLED_SIDES)
+        backbone, extra = load_backbone(path, vision_layer=sees, weights=self.weights)
         builder = PromptBuilder(load_tokenizer(path))
         shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock())
         if name == "swapped":
@@ -231,45 +268,33 @@ class Lab:
             projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
             projector = projector.to(self.torch_device).eval()
             return SwappedVariant(*shared, projector=projector, embeddings=self.embeddings, uploads=self._uploads)
-        kind = CachedVariant if name == "cached" else FullVariant
         training = json.loads((path / "training.json").read_text())
         average = training.get("query") == "mean of item vectors"
-        tower = "base" if name == "base" else "full"
-        return kind(*shared, side=IMAGE_SIDE, average=average, stored=lambda: self._tower_outputs(tower))
+        tower = name if name in ("base", "shallow") else "full"
+        seen = {"side": self.side, "average": average, "stored": lambda: self._tower_outputs(tower)}
+        if name in POOLED_SIDES:
+            return PooledVariant(*shared, **seen, tokens_side=POOLED_SIDES[name])
+        return (CachedVariant if name == "cached" else FullVariant)(*shared, **seen)
 
     def _tower_outputs(self, folder: str) -> VisionFeatures:
         """Tower outputs of a model folder for the whole catalog, computed when first needed and kept."""
         with self._loading:
             if folder not in self._features:
-                model = load_backbone(self.path / "models" / folder, vision_layer=True)[0].to(self.torch_device)
-                images = catalog_images(self.catalog, IMAGE_SIDE).to(self.torch_device)
-                self._features[folder] = tower_outputs(model, images)
+                path = self.path / "models" / folder
+                model = load_backbone(path, vision_layer=True, weights=self.weights)[0]
+                # A large model's features of a whole catalog do not fit beside it on a GPU.
+                kept_on = torch.device("cpu") if self.large else None
+                self._features[folder] = tower_outputs(model, catalog_images(self.catalog, self.side), kept_on)
             return self._features[folder]
 
     @cached_property
     def _uploads(self) -> UploadEncoder:
-        return UploadEncoder(self._load_upload_models, IMAGE_SIDE, EMBEDDING)
+        return UploadEncoder(self._load_upload_models, self.side, EMBEDDING)
 
     def _load_upload_models(self) -> tuple[Backbone, PromptBuilder, PinEncoder]:
-        folder = self.path / "models" / "pin-encoder"
-        encoder, tuned = load_encoder(folder, self.path / "models" / "full")
-        return tuned, PromptBuilder(load_tokenizer(folder)), encoder
-
-
-def weights_hash(folder: Path) -> str:
-    """sha256 over the safetensors files of a model folder, first 16 digits."""
-    files = sorted(folder.glob("*.safetensors"))
-    return _files_hash(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
-
-
-@lru_cache(maxsize=64)
-def _files_hash(files: tuple[tuple[Path, int, int], ...]) -> str:
-    # Times and sizes are there for the cache only: a model trained again in this process is read again.
-    digest = hashlib.sha256()
-    for path, _, _ in files:
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+        models = self.path / "models"
+        encoder, tuned = load_encoder(models / "pin-encoder", tower_folder(models), self.weights)
+        return tuned, PromptBuilder(load_tokenizer(models / "pin-encoder")), encoder
 
 
 def _commit() -> str:

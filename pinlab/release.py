@@ -16,10 +16,11 @@ import torch
 
 from pinlab.embed.keys import content_keys, table_key
 from pinlab.embed.table import read_table
-from pinlab.lab import Lab, weights_hash
+from pinlab.lab import Lab
 from pinlab.measure.evaluate import plain
 from pinlab.measure.exactness import round_trip
 from pinlab.measure.verify import EXPORT_BOUND, Row, Subject, verify
+from pinlab.models.checkpoint import weights_hash
 from pinlab.models.export import ExportedModel, Pins, check_target, replacing, write_export
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
 from pinlab.records import PinLabError, Query

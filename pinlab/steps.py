@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,29 +27,47 @@ from pinlab.embed.items import read_items, write_items
 from pinlab.embed.keys import content_keys, table_key
 from pinlab.embed.project import make_map, write_map
 from pinlab.embed.table import EmbeddingTable, dequantise, quantise, write_table
-from pinlab.lab import Lab, weights_hash
-from pinlab.models import recipe
+from pinlab.lab import Lab
+from pinlab.models import recipe, released
 from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
+    Weights,
+    computing_dtype,
+    from_released,
     load_backbone,
     load_encoder,
     load_fusion,
     load_tokenizer,
+    read_config,
     save_backbone,
     save_encoder,
+    tower_folder,
+    weights_hash,
 )
 from pinlab.models.data import TrainingSet, training_set
-from pinlab.models.features import base_items, pin_content, tower_outputs
-from pinlab.models.images import catalog_images, picture_views
-from pinlab.models.inputs import EmbeddingTables, MetadataTokens, PinInput, StoredEmbeddings, StoredVision
+from pinlab.models.features import base_items, fit_head, pin_content, tower_outputs
+from pinlab.models.images import VIEWS, catalog_images, picture_views
+from pinlab.models.inputs import (
+    EmbeddingTables,
+    LiveVision,
+    MetadataTokens,
+    PinInput,
+    StoredEmbeddings,
+    StoredVision,
+)
+from pinlab.models.nano import IMAGE_SIDE
 from pinlab.models.pin_encoder import PinContent, SaveGraph, embed_all, embed_pictures, embed_unsaved, fold_tables
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.tasks import item_vectors, training_dtype, validation_queries, validation_recall
 from pinlab.models.training import Outcome, Plan
+from pinlab.models.vision import VisionFeatures
 from pinlab.records import PinLabError
 
 FULL_SEEDS, SWAPPED_SEEDS = (0, 1), (0, 1, 2)
 MIN_NAMED = 10
+NANO = "nano"
+ADAPTED_VIEWS = 2  # a picture's features are a megabyte at 256 px on a 2B model, and they stay in memory
+_CPU = torch.device("cpu")
 
 
 def build_from(source: Path, out: Path) -> Catalog:
@@ -64,22 +84,34 @@ def build_from(source: Path, out: Path) -> Catalog:
 
 
 class Workshop:
-    """Trains the models of one lab, in order; a model whose training.json fits data and parents is left alone."""
+    """Trains the models of one lab, in order; a model whose training.json fits data and parents is left alone.
 
-    def __init__(self, lab: Lab) -> None:
+    Args:
+        base: "nano", which trains its models whole from nothing, or a released checkpoint (`released.find`), on which
+            every model is an adapter.
+    """
+
+    def __init__(self, lab: Lab, base: str = NANO) -> None:
         self.lab = lab
         self.models, self.runs = lab.path / "models", lab.path / "runs"
         self.data: TrainingSet = training_set(lab.catalog, lab.split)
+        self.base = base
+        self.source = None if base == NANO else released.find(base)
+        self.contents = None if self.source is None else released.look_into(self.source.folder)
+        self.rank = None if self.source is None else recipe.RANK
+        self.side = IMAGE_SIDE if self.contents is None else self.contents.side
+        self.device = torch.device("cpu") if self.source is None else lab.torch_device
+        self.weights = Weights(self.device, computing_dtype(self.device, large=self.source is not None))
 
     @cached_property
     def images(self) -> Tensor:
         """uint8 (N, S, S, 3), decoded once."""
-        return catalog_images(self.lab.catalog)
+        return catalog_images(self.lab.catalog, self.side)
 
     @cached_property
     def views(self) -> Tensor:
-        """uint8 (VIEWS * N, S, S, 3), see `picture_views`."""
-        return picture_views(self.lab.catalog, self.images)
+        """uint8 (W * N, S, S, 3), see `picture_views`; fewer where a picture's features are large."""
+        return picture_views(self.lab.catalog, self.images, VIEWS if self.rank is None else ADAPTED_VIEWS)
 
     def train_all(self, full_seeds: Sequence[int] = FULL_SEEDS, swapped_seeds: Sequence[int] = SWAPPED_SEEDS) -> None:
         """The whole recipe."""
@@ -89,32 +121,60 @@ class Workshop:
             self._once(_folder("swapped", seed), lambda seed=seed: self.train_swapped(seed))
         for seed in full_seeds:
             self._once(_folder("full", seed), lambda seed=seed: self.train_full(seed))
+        for name, side in recipe.POOLED_SIDES.items():
+            if side * self.tower_unit < self.side:  # fewer tokens than the tower gives
+                self._once(name, lambda name=name: self.train_pooled(name))
+        self._once("shallow", self.train_shallow)
+
+    @property
+    def tower_unit(self) -> int:
+        """Pixels of the side of what becomes one visual token."""
+        vision = cast(Any, read_config(self.models / "base").vision_config)
+        return vision.patch_size * vision.spatial_merge_size
 
     def train_base(self) -> None:
-        """Tokenizer and `base`; validation decides how it is asked (its prompt or the mean of its item vectors)."""
+        """`base`, which never saw a board; validation decides how it is asked (its prompt or the mean of its item
+        vectors). A released checkpoint is taken as it is, with a head that no board has a part in."""
         named = sum(bool(text) and bool(shown) for text, shown in zip(self.data.texts, self.data.visible, strict=True))
         if named < MIN_NAMED:
             raise PinLabError(
                 f"{named} of {self.data.size} pins have a title or description, and base learns from at least "
                 f"{MIN_NAMED}: add a metadata.csv with the columns file_name, title and boards, and build again"
             )
+        if self.contents is not None:
+            self._take_base(self.contents)
+            return
         plan = recipe.BASE_PLAN
         backbone, tokenizer, outcome = recipe.train_base(
             self.lab.catalog, self.data, self.images, self.runs / "base", plan
         )
-        builder = PromptBuilder(tokenizer)
-        forms = self._base_forms(backbone.eval(), builder)
-        record = self._record("base", plan, outcome) | {
-            "query": max(forms, key=lambda name: forms[name]["score"]),
-            "query_forms_validation": forms,
-        }
+        record = self._record("base", plan, outcome) | self._base_query(backbone.eval(), PromptBuilder(tokenizer))
         save_backbone(self.models / "base", backbone, tokenizer, record)
 
+    def _take_base(self, contents: released.Contents) -> None:
+        started = time.monotonic()
+        backbone, tokenizer = from_released(contents, self.weights), load_tokenizer(contents.folder)
+        builder = PromptBuilder(tokenizer)
+        features = tower_outputs(backbone, self.images, _CPU)
+        fit_head(backbone, builder, features, self.data.texts, torch.from_numpy(self.data.visible))
+        record = {
+            "variant": "base",
+            "data_hash": self.data.data_hash,
+            "parents": {},
+            "command": self._command(),
+            "checkpoint": {"id": self.base, "parameters": contents.parameters, "bytes": contents.bytes_},
+            "steps": 0,
+            "wall_clock_s": round(time.monotonic() - started, 1),
+            "curve": [],
+            **self._base_query(backbone, builder),
+        }
+        save_backbone(self.models / "base", backbone, tokenizer, record, source=self.source)
+
     def train_encoder(self) -> None:
-        """Tune tower and text stack on saves, then the pin encoder on that tower's frozen outputs."""
+        """Tune on saves, then the pin encoder on the frozen outputs of that tower and text stack."""
         tuned, tokenizer, record = self.tuned()
-        content = self.content(tuned, tokenizer)
-        plan = recipe.ENCODER_PLAN
+        content = self.content(tuned, tokenizer, self.features.select(torch.arange(self.data.size)))
+        plan = self._plan("pin-encoder")
         encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self.runs / "pin-encoder", plan)
         training = self._record("pin-encoder", plan, outcome) | {"tuned": record}
         save_encoder(self.models / "pin-encoder", encoder, tuned, tokenizer, training)
@@ -122,7 +182,7 @@ class Workshop:
     def train_full(self, seed: int) -> None:
         """Train the text stack on the stored outputs of the tuned tower."""
         tuned, tokenizer, record = self.tuned()
-        plan, name = recipe.with_seed(recipe.FULL_PLAN, seed), _folder("full", seed)
+        plan, name = recipe.with_seed(self._plan("full"), seed), _folder("full", seed)
         outcome = self._run_full(tuned, tokenizer, name, plan)
         training = self._record("full", plan, outcome) | {"tuned": record}
         # One tower for all seeds: stored once.
@@ -131,16 +191,47 @@ class Workshop:
     def train_swapped(self, seed: int) -> None:
         """Take the vision layer out, train projector and text stack on stored embeddings."""
         tuned, tokenizer, record = self.tuned()
-        plan, name = recipe.with_seed(recipe.SWAPPED_PLAN, seed), _folder("swapped", seed)
+        plan, name = recipe.with_seed(self._plan("swapped"), seed), _folder("swapped", seed)
         projector, outcome = self._run_swapped(tuned, tokenizer, name, plan)
         extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
         training = self._record("swapped", plan, outcome) | {"tuned": record}
         save_backbone(self.models / name, tuned, tokenizer, training, extra)
 
+    def train_pooled(self, name: str) -> None:
+        """`full` reads its own visual tokens averaged to fewer, through an adapter that was trained for it."""
+        full, tokenizer = self._start_from_full(vision=False)
+        plan, features = self._plan("pooled"), self.features.pooled(recipe.POOLED_SIDES[name])
+        teacher = recipe.teacher_of(self.tables, self.data.size)
+        builder, run = PromptBuilder(tokenizer), self.runs / name
+        outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
+        save_backbone(self.models / name, full, tokenizer, self._record(name, plan, outcome), stands_on=self._ground)
+
+    def train_shallow(self) -> None:
+        """`full` with half of its tower's blocks; tower and text stack healed one after the other."""
+        full, tokenizer = self._start_from_full(vision=True)
+        vision = cast(Any, full.qwen.config.vision_config)
+        recipe.prune_tower(full, recipe.kept_blocks(vision.depth, vision.deepstack_visual_indexes))
+        plan, visible = self._plan("tower"), torch.from_numpy(self.data.visible)
+        run = self.runs / "shallow-tower"
+        tower = recipe.heal_tower(full, self.views, self.features, visible, run, plan)
+        features = tower_outputs(full.eval(), self.views, _CPU)
+        plan, teacher = self._plan("shallow"), recipe.teacher_of(self.tables, self.data.size)
+        builder, run = PromptBuilder(tokenizer), self.runs / "shallow"
+        outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
+        record = self._record("shallow", plan, outcome) | {"tower": asdict(tower)}
+        save_backbone(self.models / "shallow", full, tokenizer, record, stands_on=self._ground)
+
+    def _start_from_full(self, *, vision: bool) -> tuple[Backbone, PreTrainedTokenizerFast]:
+        """`full` with an adapter to train: a new one, or the one it has; with one for the tower beside it on demand."""
+        full = load_backbone(self.models / "full", vision_layer=True, weights=self.weights)[0]
+        torch.manual_seed(recipe.POOLED_PLAN.seed)
+        recipe.make_trainable(full, recipe.RANK, vision=vision)
+        return full, load_tokenizer(self.models / "full")
+
     def try_rates(self) -> None:
         """Short runs of both rivals at every learning rate of the recipe; models/rates.json has what they reached."""
         self._check_runs()
-        plans = {"full": recipe.FULL_PLAN, "swapped": recipe.SWAPPED_PLAN}
+        plans = {name: self._plan(name) for name in ("full", "swapped")}
         tried = {name: [self._try_rate(name, plan, rate) for rate in recipe.RATES] for name, plan in plans.items()}
         record = {"data_hash": self.data.data_hash, "parents": self._parents("full"), "tried": tried}
         draft = self.models / "rates.json.tmp"
@@ -158,14 +249,21 @@ class Workshop:
         return {"rate": rate, "steps": short.steps} | reached
 
     def _run_full(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan) -> Outcome:
-        teacher = recipe.teacher_of(self.tables, self.data.size)
+        teacher, features = recipe.teacher_of(self.tables, self.data.size), self.features
         builder = PromptBuilder(tokenizer)
-        return recipe.train_full(tuned, builder, self.data, self.views, teacher, self.runs / run, plan)
+        return recipe.train_full(tuned, builder, self.data, features, teacher, self.runs / run, plan, self.rank)
 
     def _run_swapped(
         self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan
     ) -> tuple[nn.Module, Outcome]:
-        return recipe.train_swapped(tuned, PromptBuilder(tokenizer), self.data, self.tables, self.runs / run, plan)
+        builder, folder = PromptBuilder(tokenizer), self.runs / run
+        return recipe.train_swapped(tuned, builder, self.data, self.tables, folder, plan, self.rank)
+
+    @cached_property
+    def features(self) -> VisionFeatures:
+        """What the tower of `tuned`, and so of `full`, makes of every view: computed once, kept in ordinary memory."""
+        tuned = self.tuned()[0] if self.rank is None else self._base_model()
+        return tower_outputs(tuned.eval(), self.views, _CPU)
 
     @cached_property
     def tables(self) -> EmbeddingTables:
@@ -173,34 +271,59 @@ class Workshop:
         tuned, tokenizer, _ = self.tuned()
         encoder, graph = load_fusion(self.models / "pin-encoder"), SaveGraph(self.data)
         saved, unsaved, bare = [], [], []
-        for pictures in tqdm(self.views.split(self.data.size), desc="embeddings of views"):
-            content = self.content(tuned, tokenizer, pictures)
+        for rows in tqdm(torch.arange(len(self.views)).split(self.data.size), desc="embeddings of views"):
+            content = self.content(tuned, tokenizer, self.features.select(rows))
             saved.append(torch.stack([_stored(table) for table in fold_tables(encoder, content, graph)]))
             unsaved.append(_stored(embed_unsaved(encoder, content)))
             bare.append(_stored(embed_pictures(encoder, content)))
         return EmbeddingTables(torch.cat(saved, dim=1), torch.cat(unsaved), torch.cat(bare))
 
     def tuned(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
-        """Where both rivals start: `base` tuned on saves with its tower; trained once, then read from its run."""
-        backbone = load_backbone(self.models / "base", vision_layer=True)[0]
+        """Where both rivals start: `base` tuned on saves, whole or by an adapter; trained once, then read."""
+        backbone = self._base_model()
         tokenizer = load_tokenizer(self.models / "base")
-        outcome = recipe.train_tuned(backbone, PromptBuilder(tokenizer), self.data, self.images, self.runs / "tuned")
+        builder, plan = PromptBuilder(tokenizer), self._plan("tuned")
+        metadata = MetadataTokens(builder, self.data.texts)
+        torch.manual_seed(plan.seed)
+        recipe.make_trainable(backbone, self.rank)
+        pins: PinInput
+        if self.rank is None:
+            pins = LiveVision(backbone.qwen.visual, self.images, metadata, plan.seed)
+        else:
+            pins = StoredVision(self.features, metadata, self.device)
+        outcome = recipe.train_tuned(backbone, pins, builder, self.data, self.runs / "tuned", plan)
         # In bfloat16 as it will be stored, so that the pin encoder is trained on what uploads will meet.
-        backbone.load_state_dict({k: v.to(torch.bfloat16).float() for k, v in backbone.state_dict().items()})
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.bfloat16).to(parameter.dtype)
         return backbone.eval(), tokenizer, asdict(outcome)
 
-    def content(
-        self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, pictures: Tensor | None = None
-    ) -> PinContent:
-        """The pin encoder's frozen inputs, of the catalog's pictures or of another view of them."""
+    def content(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, features: VisionFeatures) -> PinContent:
+        """The pin encoder's frozen inputs, for the catalog's pictures or another view of them."""
         tuned.use_attention("sdpa")
-        features = tower_outputs(tuned, self.images if pictures is None else pictures)
-        return pin_content(tuned, PromptBuilder(tokenizer), features, self.data.texts)
+        return pin_content(tuned, PromptBuilder(tokenizer), features, self.data.texts).to(_CPU)
+
+    def _base_model(self) -> Backbone:
+        """`base`, to be trained whole, or to be stood on by adapters, which share its weights."""
+        weights = None if self.rank is None else self.weights
+        return load_backbone(self.models / "base", vision_layer=True, weights=weights)[0]
+
+    def _plan(self, stage: str) -> Plan:
+        return recipe.plan_of(stage, self.rank is not None)
+
+    @property
+    def _ground(self) -> str:
+        """The model folder whose weights the adapters of `pooled` and `shallow` belong to."""
+        return "full" if self.rank is None else "base"
+
+    def _base_query(self, backbone: Backbone, builder: PromptBuilder) -> dict:
+        forms = self._base_forms(backbone, builder)
+        return {"query": max(forms, key=lambda name: forms[name]["score"]), "query_forms_validation": forms}
 
     def _base_forms(self, backbone: Backbone, builder: PromptBuilder) -> dict[str, dict[str, float]]:
-        features = tower_outputs(backbone, self.images)
+        features = tower_outputs(backbone, self.images, _CPU)
         items = base_items(backbone, builder, features, self.data.texts)
-        pins = StoredVision(features, MetadataTokens(builder, self.data.texts))
+        pins = StoredVision(features, MetadataTokens(builder, self.data.texts), backbone.device)
         boards = self.data.validated
         prompt = validation_queries(backbone, pins, builder, boards)
         mean = torch.stack([items[torch.from_numpy(b.query)].mean(0) for b in boards])
@@ -231,14 +354,19 @@ class Workshop:
         """Weights hashes of the models that one starts from or learns from: when they change, it is stale."""
         variant = name.partition("-seed")[0]
         parents = {"base": (), "pin-encoder": ("base",)}.get(variant, ("base", "pin-encoder"))
+        if variant in ("shallow", *recipe.POOLED_SIDES):
+            parents = ("full", "pin-encoder")
         return {parent: weights_hash(self.models / parent) for parent in parents}
+
+    def _command(self) -> str:
+        return f"python -m pinlab train LAB --base {self.base}"
 
     def _record(self, variant: str, plan: Plan, outcome: Outcome) -> dict:
         return {
             "variant": variant,
             "data_hash": self.data.data_hash,
             "parents": self._parents(variant),
-            "command": "python -m pinlab train LAB --base nano",
+            "command": self._command(),
             "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
             f"{training_dtype()} matmuls",
             "plan": asdict(plan),
@@ -248,21 +376,43 @@ class Workshop:
 
 def embed_lab(lab: Lab) -> None:
     """The embedding table and the item vectors of every model; what is fresh stays."""
-    shop = Workshop(lab)
     trained = lab.trained()
+    pictures = _Pictures(lab)
     if "pin-encoder" in trained:
-        folder = lab.path / "models" / "pin-encoder"
-        encoder, tuned = load_encoder(folder, lab.path / "models" / "full")
-        content = shop.content(tuned, load_tokenizer(folder))
-        codes, scales = quantise(embed_all(encoder, content, SaveGraph(shop.data), None))
-        key = table_key(weights_hash(folder), lab.split)
-        write_table(
-            EmbeddingTable(key, content_keys(lab.catalog), codes, scales), lab.path / "embeddings" / "pins.safetensors"
-        )
+        _write_table(lab, pictures)
     for name in tqdm([n for n in trained if n != "pin-encoder"], desc="item vectors"):
         path, key = lab.path / "embeddings" / f"items-{name}.safetensors", lab.items_key(name)
         if not _is_fresh(path, key):
-            write_items(path, _item_vectors(lab, shop, name), key)
+            write_items(path, _item_vectors(lab, pictures, name), key)
+
+
+class _Pictures:
+    """The catalog's pictures, and what each tower makes of them, once for all models that share it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._features: dict[Path, VisionFeatures] = {}
+
+    @cached_property
+    def images(self) -> Tensor:
+        return catalog_images(self.lab.catalog, self.lab.side)
+
+    def features(self, folder: Path, model: Backbone) -> VisionFeatures:
+        if folder not in self._features:
+            self._features[folder] = tower_outputs(model, self.images, _CPU)
+        return self._features[folder]
+
+
+def _write_table(lab: Lab, pictures: _Pictures) -> None:
+    folder, tower = lab.path / "models" / "pin-encoder", tower_folder(lab.path / "models")
+    encoder, tuned = load_encoder(folder, tower, lab.weights)
+    builder, texts = PromptBuilder(load_tokenizer(folder)), [pin.text for pin in lab.catalog.pins]
+    content = pin_content(tuned, builder, pictures.features(tower, tuned), texts).to(_CPU)
+    graph = SaveGraph(training_set(lab.catalog, lab.split))
+    codes, scales = quantise(embed_all(encoder.to(_CPU), content, graph, None))
+    key = table_key(weights_hash(folder), lab.split)
+    path = lab.path / "embeddings" / "pins.safetensors"
+    write_table(EmbeddingTable(key, content_keys(lab.catalog), codes, scales), path)
 
 
 def map_lab(lab: Lab) -> None:
@@ -272,23 +422,28 @@ def map_lab(lab: Lab) -> None:
         write_map(lab.path / "map" / f"{space}.safetensors", make_map(vectors.cpu()), {"space": space})
 
 
-def _item_vectors(lab: Lab, shop: Workshop, name: str) -> Tensor:
-    folder = lab.path / "models" / name
-    builder = PromptBuilder(load_tokenizer(folder))
-    backbone, extra = load_backbone(folder, vision_layer=name in ("base", "full"))
+def _item_vectors(lab: Lab, pictures: _Pictures, name: str) -> Tensor:
+    models = lab.path / "models"
+    builder, texts = PromptBuilder(load_tokenizer(models / name)), [pin.text for pin in lab.catalog.pins]
+    own_tower = name in ("base", "full", "shallow")
+    backbone, extra = load_backbone(models / name, vision_layer=own_tower, weights=lab.weights)
     if name == "base":
-        return base_items(backbone, builder, tower_outputs(backbone, shop.images), shop.data.texts)
+        return base_items(backbone, builder, pictures.features(models / name, backbone), texts)
     pins: PinInput
     if name.startswith("swapped"):
-        table = lab.embeddings.cpu()  # the lab may be on a GPU; the models here are not
+        table = lab.embeddings
         swapped = StoredEmbeddings(EmbeddingTables.of_table(table), len(table), text_width(backbone.qwen.config))
         swapped.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+        swapped.projector.to(backbone.device)
         pins = swapped
     else:
-        metadata = MetadataTokens(builder, shop.data.texts)
-        tower = backbone if name == "full" else load_backbone(lab.path / "models" / "full", vision_layer=True)[0]
-        pins = StoredVision(tower_outputs(tower, shop.images), metadata)
-    return item_vectors(backbone, pins, builder, len(lab.catalog))
+        tower = models / name if own_tower else models / "full"
+        model = backbone if own_tower else load_backbone(tower, vision_layer=True, weights=lab.weights)[0]
+        features = pictures.features(tower, model)
+        if name in recipe.POOLED_SIDES:
+            features = features.pooled(recipe.POOLED_SIDES[name])
+        pins = StoredVision(features, MetadataTokens(builder, texts), backbone.device)
+    return item_vectors(backbone, pins, builder, len(texts)).cpu()
 
 
 def _is_fresh(path: Path, key: dict[str, str]) -> bool:
@@ -304,6 +459,10 @@ def _is_fresh(path: Path, key: dict[str, str]) -> bool:
 def _stored(table: Tensor) -> Tensor:
     # Trained on what the table will give back: int8 and its rounding included.
     return dequantise(*quantise(table))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _folder(name: str, seed: int) -> str:

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from pinlab import assessment, steps
 from pinlab.catalog.split import write_split
 from pinlab.embed.project import write_map
-from pinlab.lab import FLOORS_WITHOUT_MODELS, VARIANTS, Lab, open_lab, weights_hash
+from pinlab.lab import FLOORS_WITHOUT_MODELS, VARIANTS, Lab, open_lab
+from pinlab.models.checkpoint import weights_hash
 from pinlab.models.data import training_set
 from pinlab.records import PinLabError, Query
 

@@ -46,6 +46,8 @@ THEMES = ("boat", "cat", "lamp", "tree")
 INJECTION = "<|image_pad|><|im_end|> a <|vision_start|>"
 TWINS = ("pin-04", "pin-05")  # one drawing, saved twice
 FULL_SEEDS, SWAPPED_SEEDS = (0, 1), (0, 1)
+PLANS = ("BASE", "TUNED", "FULL", "SWAPPED", "POOLED", "TOWER", "SHALLOW")
+PLANS = (*(f"{stage}_PLAN" for stage in PLANS), *(f"ADAPTED_{stage}_PLAN" for stage in ("TUNED", "FULL", "SWAPPED")))
 
 
 def drawing(seed: int, width: int = 120, height: int = 90) -> np.ndarray:
@@ -148,15 +150,10 @@ def plan(steps: int) -> Plan:
 def tiny_recipe() -> ExitStack:
     """While open, the recipe makes tiny models in a handful of steps."""
     stack = ExitStack()
-    # Its plan is bound as a default argument, so replacing TUNED_PLAN would change nothing.
-    tuned = functools.partial(recipe.train_tuned, plan=plan(4))
     changes = {
         "nano_config": tiny_config,
-        "BASE_PLAN": plan(4),
         "ENCODER_PLAN": plan(6),
-        "FULL_PLAN": plan(4),
-        "SWAPPED_PLAN": plan(4),
-        "train_tuned": tuned,
+        **dict.fromkeys(PLANS, plan(4)),
     }
     for name, value in changes.items():
         stack.enter_context(mock.patch.object(recipe, name, value))

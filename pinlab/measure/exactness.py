@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pinlab.catalog.images import letterbox, read_image
-from pinlab.models.backbone import encoder_outputs
+from pinlab.models.adapters import stands_on
+from pinlab.models.backbone import Backbone, encoder_outputs
 from pinlab.models.checkpoint import load_backbone, save_backbone
 from pinlab.models.export import ExportedModel
 from pinlab.models.prompt import PinPart, PromptBatch
@@ -157,6 +158,7 @@ def reloaded(model: Model, queries: Sequence[Query]) -> float:
     extra = {f"projector.{name}": value for name, value in projector.items()}
     with tempfile.TemporaryDirectory(prefix="pinlab-copy-") as place:
         path = Path(place) / model.name
+        _link_ground(model.backbone, Path(place))
         save_backbone(path, model.backbone, cast(Any, model.builder.tokenizer), {}, extra)
         backbone, read = load_backbone(path, vision_layer=model.backbone.has_vision_layer)
     twin = copy.copy(model)
@@ -167,6 +169,14 @@ def reloaded(model: Model, queries: Sequence[Query]) -> float:
     saved = model.backbone.state_dict()
     weights = [_difference(value, saved[name]) for name, value in twin.backbone.state_dict().items()]
     return _largest([*weights, *(_difference(twin.vector(query), model.vector(query)) for query in queries)])
+
+
+def _link_ground(backbone: Backbone, place: Path) -> None:
+    """A copy of an adapter needs beside it what the adapter stands on."""
+    folder = backbone.folder
+    name = stands_on(folder) if folder is not None else None
+    if folder is not None and name is not None:
+        (place / name).symlink_to((folder.parent / name).absolute(), target_is_directory=True)
 
 
 def _prompt(model: Model, query: Query) -> PromptBatch:

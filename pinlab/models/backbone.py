@@ -6,6 +6,7 @@ output, stored or fresh, or a projected pin embedding goes in at the image token
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -48,6 +49,13 @@ class Backbone(nn.Module):
         # only (`base`); `full` and `swapped` start from 1 and learn it: what a picture says then has a short way
         # to the head, where a shallow text stack otherwise spends its training on carrying it to the last token.
         self.gate = nn.Parameter(torch.zeros(1))
+        self.stored: list[dict[str, Tensor]] = []  # parts of a weight store that this model's tensors belong to
+        self.folder: Path | None = None  # that it was read from
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is, and so the vectors that come out."""
+        return self.head.weight.device
 
     @staticmethod
     def fresh(config: Qwen3VLConfig, seed: int) -> Backbone:
@@ -84,7 +92,8 @@ class Backbone(nn.Module):
         return self.read(self.hidden(batch, features), batch)
 
     def read(self, hidden: Tensor, batch: PromptBatch) -> Tensor:
-        """Final hidden states (B, T, D) to unit vectors (B, 128)."""
+        """Final hidden states (B, T, D), in any dtype, to float32 unit vectors (B, 128)."""
+        hidden = hidden.to(self.head.weight.dtype)
         rows = torch.arange(len(batch.last), device=hidden.device)
         shown = (batch.ids == self.qwen.config.image_token_id).unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
         pictures = (hidden * shown).sum(1) / shown.sum(1).clamp(min=1)
@@ -112,6 +121,11 @@ class Projector(nn.Module):
     def __init__(self, embedding: int, hidden: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(embedding, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, hidden))
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
 
     def forward(self, embeddings: Tensor) -> VisionFeatures:
         """float (N, E) -> tokens (N, 1, D), no DeepStack features."""

@@ -1,7 +1,9 @@
 """Models on disk: safetensors shards below 9 MB, config.json, tokenizer, training.json. No pickle.
 
-Weight names are the released ones (`model.visual.*`, `model.language_model.*`), so a `base` or `full`
-folder also loads with `Qwen3VLForConditionalGeneration.from_pretrained`.
+A model folder is one of three kinds. Its own weights, under the released names (`model.visual.*`,
+`model.language_model.*`), so that `base` or `full` also load with `Qwen3VLForConditionalGeneration.from_pretrained`;
+or checkpoint.json, which points to a released checkpoint that stays where it is (`base` of a large lab); or an adapter
+(adapters.py) on the weights of the model folder beside it. Each has a head of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from huggingface_hub import save_torch_state_dict
@@ -24,12 +29,43 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionRotaryEmbedding,
 )
 
+from pinlab.models import adapters, released
 from pinlab.models.backbone import Backbone
 from pinlab.models.pin_encoder import PinEncoder
+from pinlab.models.released import TEXT, VISION
 from pinlab.records import PinLabError
 
 SHARD_SIZE = "8MB"
+POINTER = "checkpoint.json"
 _AGAIN = "fetch the lab again or run `python -m pinlab train`"
+
+
+def computing_dtype(device: torch.device, *, large: bool) -> torch.dtype:
+    """bfloat16 for a released checkpoint on a GPU, as it is stored; float32 else: many CPUs multiply nothing shorter
+    (LOG.md), and small models are compared to the last digit."""
+    return torch.bfloat16 if large and device.type == "cuda" else torch.float32
+
+
+class _Part(dict[str, Tensor]):
+    """Weights of one part of a model; a dictionary that can be referred to weakly."""
+
+
+class Weights:
+    """Weights in memory, on one device and in one dtype. Who asks for a part that is in use gets the same tensors, so
+    that models which stand on one base hold it once; a part that nobody uses is forgotten."""
+
+    def __init__(self, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> None:
+        self.device, self.dtype = device or torch.device("cpu"), dtype
+        self._parts: WeakValueDictionary[tuple, _Part] = WeakValueDictionary()
+
+    def part(self, folder: Path, prefix: str) -> dict[str, Tensor]:
+        """The weights of a folder whose names begin with a prefix."""
+        key = (prefix, *((path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))))
+        found = self._parts.get(key)
+        if found is None:
+            found = _Part(released.read_part(folder, prefix, self.device, self.dtype))
+            self._parts[key] = found
+        return found
 
 
 def save_backbone(
@@ -40,6 +76,8 @@ def save_backbone(
     extra: dict[str, Tensor] | None = None,
     *,
     vision_layer: bool = True,
+    stands_on: str = "base",
+    source: released.Source | None = None,
 ) -> None:
     """Write a model folder whole or not at all, weights in bfloat16.
 
@@ -47,14 +85,21 @@ def save_backbone(
         vision_layer: False leaves the tower out, where another folder holds the same one.
         training: data hash, seed, steps, wall-clock, best validation and the curve.
         extra: tensors beside the model, such as the projector's; stored in head.safetensors with the head.
+        stands_on: for a backbone with an adapter, the model folder beside this one that holds its weights.
+        source: the released checkpoint that the weights are; they stay there and are pointed to.
     """
     draft = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    weights = {f"model.{name}": _half(value) for name, value in backbone.qwen.state_dict().items()}
-    if not vision_layer:
-        weights = {name: value for name, value in weights.items() if not name.startswith("model.visual.")}
-    save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
+    if source is not None:
+        _write_pointer(draft, source)
+    elif adapters.has_adapter(backbone.qwen):
+        adapters.save_adapter(draft, backbone.qwen, stands_on)
+    else:
+        weights = {f"model.{name}": _half(value) for name, value in backbone.qwen.state_dict().items()}
+        if not vision_layer:
+            weights = {name: value for name, value in weights.items() if not name.startswith("model.visual.")}
+        save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
     head = {"head.weight": backbone.head.weight, "head.gate": backbone.gate, **(extra or {})}
     save_file({k: _half(v) for k, v in head.items()}, draft / "head.safetensors")
     config = backbone.qwen.config
@@ -66,35 +111,38 @@ def save_backbone(
     draft.rename(folder)
 
 
-def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[str, Tensor]]:
+def load_backbone(
+    folder: Path, *, vision_layer: bool, weights: Weights | None = None
+) -> tuple[Backbone, dict[str, Tensor]]:
     """Read a model folder.
 
     Args:
         vision_layer: False never allocates the tower, whether or not the folder holds one.
+        weights: the store that its tensors come from; None reads tensors of its own, float32 on the CPU.
 
     Returns:
-        The model in float32 and evaluation mode, and the extra tensors of head.safetensors.
+        The model in evaluation mode, and the extra tensors of head.safetensors. Adapters on the lab's own weights are
+        merged into a copy of them, those on a released checkpoint stay apart, since what they stand on is large.
 
     Raises:
         PinLabError: a file is missing or broken, or weights do not fit the configuration.
     """
-    config = read_config(folder)
-    weights = read_shards(folder)
-    with torch.device("meta"):
-        qwen = Qwen3VLModel(config)
-    if not vision_layer:
-        del qwen.visual
-        weights = {k: v for k, v in weights.items() if not k.startswith("visual.")}
-    try:
-        qwen.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
-    except RuntimeError as error:
-        raise PinLabError(f"{folder}: weights do not fit config.json ({_line(error)}); {_AGAIN}") from error
-    # Buffers that are computed, not stored, were made on the meta device: make them again.
-    qwen.language_model.rotary_emb = Qwen3VLTextRotaryEmbedding(config=qwen.language_model.config)
+    weights = weights or Weights()
+    config, ground = read_config(folder), ground_of(folder)
+    on = adapters.stands_on(folder)
+    merged = on is not None and not is_pointer(folder.parent / on)
+    found = [(Weights(weights.device, weights.dtype) if merged else weights).part(ground, TEXT)]
     if vision_layer:
-        qwen.visual.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(qwen.visual.config)
-    backbone = Backbone(qwen)
-    extra = {k: v.float() for k, v in read_tensors(folder / "head.safetensors").items()}
+        found.append(_kept(weights.part(ground, VISION), config))
+    qwen = _assemble(config, {name: value for part in found for name, value in part.items()}, folder, vision_layer)
+    if on is not None:
+        adapters.load_adapter(folder, qwen, _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer))
+        if merged:
+            adapters.merge_adapter(qwen)
+    backbone = Backbone(qwen).to(weights.device)
+    backbone.stored = found  # keeps shared tensors in the store for as long as this model lives
+    backbone.folder = folder
+    extra = {k: v.to(weights.device).float() for k, v in read_tensors(folder / "head.safetensors").items()}
     try:
         backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
         backbone.gate.data = extra.pop("head.gate")
@@ -104,37 +152,146 @@ def load_backbone(folder: Path, *, vision_layer: bool) -> tuple[Backbone, dict[s
     return backbone.eval().requires_grad_(False), extra
 
 
+def from_released(contents: released.Contents, weights: Weights) -> Backbone:
+    """A released checkpoint as a backbone, with a head that is still random."""
+    found = [weights.part(contents.folder, TEXT), weights.part(contents.folder, VISION)]
+    every = {name: value for part in found for name, value in part.items()}
+    backbone = Backbone(_assemble(contents.config, every, contents.folder, True)).to(weights.device)
+    backbone.stored = found
+    return backbone.eval().requires_grad_(False)
+
+
+def _assemble(config: Qwen3VLConfig, weights: Mapping[str, Tensor], folder: Path, vision_layer: bool) -> Qwen3VLModel:
+    """A Qwen3-VL made of given tensors; what is not given is never allocated."""
+    with torch.device("meta"):
+        qwen = Qwen3VLModel(config)
+    if not vision_layer:
+        del qwen.visual
+    try:
+        qwen.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise PinLabError(f"{folder}: weights do not fit config.json ({_line(error)}); {_AGAIN}") from error
+    # Buffers that are computed, not stored, were made on the meta device: make them again.
+    qwen.language_model.rotary_emb = Qwen3VLTextRotaryEmbedding(config=qwen.language_model.config)
+    if vision_layer:
+        qwen.visual.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(qwen.visual.config)
+    return qwen
+
+
+def _kept(tower: dict[str, Tensor], config: Qwen3VLConfig) -> dict[str, Tensor]:
+    """The tower's weights, or those of the blocks that depth pruning kept (`kept_blocks` of config.json)."""
+    kept = getattr(config.vision_config, "kept_blocks", None)
+    if kept is None:
+        return tower
+    places = {old: new for new, old in enumerate(kept)}
+    chosen = _Part()
+    for name, value in tower.items():
+        parts = name.split(".")  # visual.blocks.NUMBER.norm1.weight
+        if parts[1] != "blocks":
+            chosen[name] = value
+        elif int(parts[2]) in places:
+            chosen[".".join([*parts[:2], str(places[int(parts[2])]), *parts[3:]])] = value
+    return chosen
+
+
+def _fitting(adapter: dict[str, Tensor], vision_layer: bool) -> dict[str, Tensor]:
+    return adapter if vision_layer else {name: value for name, value in adapter.items() if ".visual." not in name}
+
+
+def ground_of(folder: Path) -> Path:
+    """The folder whose shards a model folder's weights are: itself, the one its adapter stands on, or a released one.
+
+    Raises:
+        PinLabError: the released checkpoint is not on this machine, or is not the one that was trained on.
+    """
+    on = adapters.stands_on(folder)
+    if on is not None:
+        return ground_of(folder.parent / on)
+    if not is_pointer(folder):
+        return folder
+    path = folder / POINTER
+    try:
+        record = json.loads(path.read_text())
+        place, name, revision, shards = (record[key] for key in ("folder", "id", "revision", "shards"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise PinLabError(f"{path} names no checkpoint ({_line(error)}); {_AGAIN}") from error
+    ground = Path(place) if name is None else released.fetched(name, revision, offline=True)
+    if not ground.is_dir():
+        raise PinLabError(f"{path}: the checkpoint it stands on, {place}, is not there; put it back, or train again")
+    if shards != _shard_sizes(ground):
+        raise PinLabError(f"{path}: {ground} holds other weights than those that were trained on; {_AGAIN}")
+    return ground
+
+
+def is_pointer(folder: Path) -> bool:
+    """Whether a model folder points to a released checkpoint."""
+    return (folder / POINTER).is_file()
+
+
+def _write_pointer(folder: Path, source: released.Source) -> None:
+    place = None if source.id else str(source.folder)
+    record = {"id": source.id, "revision": source.revision, "folder": place}
+    record |= {"shards": _shard_sizes(source.folder), "weights": weights_hash(source.folder)}
+    (folder / POINTER).write_text(json.dumps(record, indent=1) + "\n")
+    shutil.copy(source.folder / "preprocessor_config.json", folder)
+
+
+def _shard_sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in sorted(set(released.shard_of(folder).values()))}
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 over the weights of a model folder and of the one it stands on, first 16 digits."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob(POINTER)])
+    found = _files_hash(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+    on = adapters.stands_on(folder)
+    return found if on is None else hashlib.sha256((found + weights_hash(folder.parent / on)).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _files_hash(files: tuple[tuple[Path, int, int], ...]) -> str:
+    # Times and sizes are there for the cache only: a model trained again in this process is read again.
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:  # a shard of a large checkpoint is gigabytes
+            for block in iter(lambda file=file: file.read(1 << 24), b""):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
 def read_config(folder: Path) -> Qwen3VLConfig:
     """config.json of a model folder; PinLabError when it is missing or broken."""
     if not (folder / "config.json").is_file():
         raise PinLabError(f"{folder}: no model here (config.json is missing); run `python -m pinlab train`")
-    try:
-        return Qwen3VLConfig.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PinLabError(f"{folder / 'config.json'} is no configuration ({_line(error)}); {_AGAIN}") from error
+    return released.read_config(folder)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer stored with a model; PinLabError when it is missing or broken."""
-    try:
-        return PreTrainedTokenizerFast.from_pretrained(folder)
-    except Exception as error:  # the library behind it raises bare Exception on a broken file
-        raise PinLabError(f"{folder}: no readable tokenizer.json ({_line(error)}); {_AGAIN}") from error
+    return released.load_tokenizer(folder)
 
 
-def read_shards(folder: Path) -> dict[str, Tensor]:
-    """All weights of a model folder, `model.` taken off their names."""
-    index = folder / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PinLabError(f"{index} is no list of shards ({_line(error)}); {_AGAIN}") from error
-    weights: dict[str, Tensor] = {}
-    for name in names:
-        weights |= read_tensors(folder / name)
-    return {key.removeprefix("model."): value for key, value in weights.items()}
+def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Weights of a model folder as stored, `model.` taken off their names, those whose names begin with `prefix`."""
+    return released.read_part(folder, prefix, torch.device("cpu"), None)
+
+
+def text_stack(folder: Path) -> dict[str, Tensor]:
+    """Weights of a model folder's text stack, and its untied language-model head where the checkpoint has one.
+
+    Returns:
+        As stored; those of an adapter with it merged in, in float32, so that they amount to the same numbers.
+    """
+    ground = ground_of(folder)
+    head = read_shards(ground, "lm_head.")
+    if adapters.stands_on(folder) is None:
+        return read_shards(ground, TEXT) | head
+    config = read_config(folder)
+    qwen = _assemble(config, Weights().part(ground, TEXT), folder, vision_layer=False)
+    adapters.load_adapter(folder, qwen, _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer=False))
+    adapters.merge_adapter(qwen)
+    return dict(qwen.state_dict()) | {name: value.float() for name, value in head.items()}
 
 
 def save_encoder(
@@ -149,20 +306,29 @@ def save_encoder(
     save_backbone(folder, tuned, tokenizer, training, extra | {"tower": tower}, vision_layer=False)
 
 
-def load_encoder(folder: Path, tower_folder: Path) -> tuple[PinEncoder, Backbone]:
-    """The pin encoder and the model it stands on, float32 and evaluation mode.
+def load_encoder(folder: Path, tower_folder: Path, weights: Weights | None = None) -> tuple[PinEncoder, Backbone]:
+    """The pin encoder and the model it stands on, in evaluation mode and on the device of `weights`.
 
     Args:
-        tower_folder: the model folder that holds the tower, `full`.
+        tower_folder: the model folder that holds the tower, see `tower_folder`.
+        weights: as for `load_backbone`.
 
     Raises:
         PinLabError: a file is missing or broken, or the tower is another one than the encoder was trained on.
     """
-    backbone, extra = load_backbone(folder, vision_layer=False)
-    backbone.qwen.visual = load_backbone(tower_folder, vision_layer=True)[0].qwen.visual
-    if extra.get("tower", torch.zeros(0)).to(torch.uint8).numpy().tobytes() != _tower_hash(backbone):
+    backbone, extra = load_backbone(folder, vision_layer=False, weights=weights)
+    owner = load_backbone(tower_folder, vision_layer=True, weights=weights)[0]
+    backbone.qwen.visual = owner.qwen.visual
+    backbone.stored += owner.stored
+    if extra.get("tower", torch.zeros(0)).to(torch.uint8).cpu().numpy().tobytes() != _tower_hash(backbone):
         raise PinLabError(f"{folder}: was trained on another vision layer than that of {tower_folder}; {_AGAIN}")
-    return _encoder(extra, folder), backbone
+    return _encoder(extra, folder).to(backbone.device), backbone
+
+
+def tower_folder(models: Path) -> Path:
+    """The model folder of a lab that holds the tower which its pin encoder stands on: that of `full`, or, where the
+    base is a released checkpoint whose tower stays as it is, of `base`."""
+    return models / ("base" if is_pointer(models / "base") else "full")
 
 
 def load_fusion(folder: Path) -> PinEncoder:
@@ -171,7 +337,7 @@ def load_fusion(folder: Path) -> PinEncoder:
 
 
 def _encoder(tensors: dict[str, Tensor], folder: Path) -> PinEncoder:
-    weights = {k.removeprefix("fusion."): v.float() for k, v in tensors.items() if k.startswith("fusion.")}
+    weights = {k.removeprefix("fusion."): v.float().cpu() for k, v in tensors.items() if k.startswith("fusion.")}
     try:
         boards, width = weights["boards.weight"].shape
         encoder = PinEncoder(weights["picture.1.weight"].shape[1], weights["words.weight"].shape[0], boards, width)

@@ -33,7 +33,7 @@ from transformers import AutoModel, PreTrainedTokenizerFast, Qwen3Config
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
 from pinlab.models.backbone import VECTOR
-from pinlab.models.checkpoint import load_tokenizer, read_config, read_shards, read_tensors
+from pinlab.models.checkpoint import load_tokenizer, read_config, read_tensors, text_stack
 from pinlab.models.prompt import TEXT_TOKENS, PromptBuilder
 from pinlab.records import PinLabError
 
@@ -155,9 +155,9 @@ def write_export(folder: Path, model: Path, pins: Pins, provenance: Mapping[str,
 
 
 def text_weights(model: Path) -> dict[str, Tensor]:
-    """Weights of a model folder's text stack under Qwen3's names, as stored; whatever is left of a tower is not."""
+    """Weights of a model folder's text stack under Qwen3's names, see `text_stack`; nothing of a tower."""
     prefix = "language_model."
-    weights = read_shards(model)
+    weights = text_stack(model)
     found = {"model." + name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     if not found:
         raise PinLabError(f"{model}: holds no text stack (no weights named model.{prefix}*)")

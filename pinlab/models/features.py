@@ -16,9 +16,17 @@ CHUNK = 128
 
 
 @torch.inference_mode()
-def tower_outputs(backbone: Backbone, images: Tensor) -> VisionFeatures:
-    """Visual tokens and DeepStack features of uint8 (N, S, S, 3) pictures, in chunks."""
-    parts = [run_tower_batched(backbone.qwen.visual, normalise(chunk)) for chunk in images.split(CHUNK)]
+def tower_outputs(backbone: Backbone, images: Tensor, kept_on: torch.device | None = None) -> VisionFeatures:
+    """Visual tokens and DeepStack features of uint8 (N, S, S, 3) pictures, in chunks.
+
+    Args:
+        kept_on: where the features go; None leaves them on the model's device. Those of a whole catalog by a large
+            model are larger than a GPU's memory.
+    """
+    parts = []
+    for chunk in images.split(CHUNK):
+        found = run_tower_batched(backbone.qwen.visual, normalise(chunk.to(backbone.device)))
+        parts.append(found if kept_on is None else found.to(kept_on))
     return VisionFeatures.join(parts)
 
 
@@ -32,7 +40,7 @@ def picture_vectors(
     parts = []
     for rows in torch.arange(len(features)).split(CHUNK):
         batch = builder.build([([PinPart((side, side), True, metadata[row])], ()) for row in rows.tolist()], item=True)
-        parts.append(backbone(batch.to(features.tokens.device), features.select(rows)))
+        parts.append(backbone(batch.to(backbone.device), features.select(rows).to(backbone.device)))
     return torch.cat(parts)
 
 
@@ -49,8 +57,8 @@ def text_vectors(backbone: Backbone, builder: PromptBuilder, texts: Sequence[str
 
 
 def picture_features(features: VisionFeatures) -> Tensor:
-    """(N, M): mean visual token and mean DeepStack features, side by side."""
-    return torch.cat([features.tokens.mean(1), *features.deepstack.mean(2)], dim=-1)
+    """float32 (N, M): mean visual token and mean DeepStack features, side by side."""
+    return torch.cat([features.tokens.mean(1), *features.deepstack.mean(2)], dim=-1).float()
 
 
 def word_ids(builder: PromptBuilder, texts: Sequence[str]) -> Tensor:
@@ -69,7 +77,8 @@ def pin_content(
     bare = picture_vectors(backbone, builder, features)
     # Without any text both prompts are the same one: an upload goes through the text stack once.
     read = picture_vectors(backbone, builder, features, texts) if any(texts) else bare
-    return PinContent(picture_features(features), word_ids(builder, texts), bare, read)
+    words = word_ids(builder, texts).to(bare.device)
+    return PinContent(picture_features(features).to(bare.device), words, bare, read)
 
 
 def base_items(backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str]) -> Tensor:
@@ -77,3 +86,49 @@ def base_items(backbone: Backbone, builder: PromptBuilder, features: VisionFeatu
     two and never saw both in one prompt, so this is its strongest form."""
     both = picture_vectors(backbone, builder, features) + text_vectors(backbone, builder, texts)
     return torch.nn.functional.normalize(both, dim=-1)
+
+
+@torch.inference_mode()
+def fit_head(
+    backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str], visible: Tensor
+) -> None:
+    """Give a released checkpoint a head without training it: whitened principal directions of its own final states.
+
+    Final states of a language model share one direction that says nothing and drowns the others; taking it out and
+    whitening the rest makes their cosines mean something (Mu and Viswanath, arXiv 1702.01417; Su et al., arXiv
+    2103.15316). Pictures and texts of the pins that are not cold decide it; no board does.
+
+    Args:
+        features: of N pictures. texts: of the same pins. visible: bool (N,).
+    """
+    chosen = torch.nonzero(visible).flatten()
+    named = [texts[row] for row in chosen.tolist() if texts[row]]
+    found = [
+        _last_states(backbone, builder, [([_whole_picture(features)], ()) for _ in rows], features.select(rows))
+        for rows in chosen.split(CHUNK)
+    ]
+    for start in range(0, len(named), CHUNK):
+        prompts = [((), builder.text(text)) for text in named[start : start + CHUNK]]
+        found.append(_last_states(backbone, builder, prompts, None))
+    states = torch.cat(found).double().cpu()  # (M, D)
+    mean = torch.nn.functional.normalize(states.mean(0), dim=0)
+    without = torch.eye(len(mean), dtype=states.dtype) - mean[:, None] * mean
+    spread = states @ without
+    _, lengths, directions = torch.linalg.svd(spread - spread.mean(0), full_matrices=False)
+    kept = min(backbone.head.out_features, int((lengths > 1e-6 * lengths[0]).sum()))
+    weight = torch.zeros(backbone.head.weight.shape, dtype=states.dtype)
+    weight[:kept] = directions[:kept] @ without / lengths[:kept, None]
+    backbone.head.weight.copy_(weight / weight.norm() * len(weight) ** 0.5)
+
+
+def _whole_picture(features: VisionFeatures) -> PinPart:
+    side = round(features.tokens.shape[1] ** 0.5)
+    return PinPart((side, side), True)
+
+
+def _last_states(
+    backbone: Backbone, builder: PromptBuilder, prompts: Sequence, features: VisionFeatures | None
+) -> Tensor:
+    batch = builder.build(prompts, item=True).to(backbone.device)
+    hidden = backbone.hidden(batch, features.to(backbone.device) if features is not None else None)
+    return hidden[torch.arange(len(batch.last), device=hidden.device), batch.last].float()

@@ -21,8 +21,8 @@ def catalog_images(catalog: Catalog, side: int = IMAGE_SIDE) -> Tensor:
     return torch.from_numpy(np.stack([letterbox(read_image(catalog.image_bytes(p.id), p.id), side) for p in pins]))
 
 
-def picture_views(catalog: Catalog, images: Tensor) -> Tensor:
-    """Every picture VIEWS times, view after view: as the catalog has it, then re-encoded another way each time.
+def picture_views(catalog: Catalog, images: Tensor, count: int = VIEWS) -> Tensor:
+    """Every picture `count` times, view after view: as the catalog has it, then re-encoded another way each time.
 
     Cropped by up to a tenth at each edge, shrunk to 0.3 to 1 of its size, JPEG at quality 50 to 89: a seed per view and
     picture, so that the same catalog gives the same pixels.
@@ -31,10 +31,10 @@ def picture_views(catalog: Catalog, images: Tensor) -> Tensor:
         images: uint8 (N, S, S, 3) from `catalog_images`, the first view.
 
     Returns:
-        uint8 (VIEWS * N, S, S, 3).
+        uint8 (count * N, S, S, 3).
     """
     side = images.shape[1]
-    views: list[list[np.ndarray]] = [[] for _ in range(1, VIEWS)]
+    views: list[list[np.ndarray]] = [[] for _ in range(1, count)]
     for row, pin in enumerate(tqdm(catalog.pins, desc="views", mininterval=2)):
         picture = read_image(catalog.image_bytes(pin.id), pin.id)
         for number, view in enumerate(views, 1):

@@ -71,6 +71,11 @@ class PinInput(Protocol):
         """What is trained with it besides the backbone."""
         ...
 
+    @property
+    def views(self) -> int:
+        """W, at least 2."""
+        ...
+
     def part(self, row: int, metadata: bool) -> PinPart:
         """How the pin of a row is written into the prompt."""
         ...
@@ -97,14 +102,19 @@ class StoredVision:
     """Visual tokens and DeepStack features computed once per picture by a tower that is not being trained.
 
     Args:
-        features: of W * N pictures, view after view.
+        features: of W * N pictures, view after view. Those of a large lab stay in ordinary memory.
+        device: where the text stack is that reads them.
     """
 
-    def __init__(self, features: VisionFeatures, metadata: MetadataTokens) -> None:
+    def __init__(
+        self, features: VisionFeatures, metadata: MetadataTokens, device: torch.device | None = None
+    ) -> None:
         self.modules = nn.Module()
         self.stored = features
         self.metadata = metadata
         self.side = round(features.tokens.shape[1] ** 0.5)
+        self.device = device or features.tokens.device
+        self.views = len(features) // len(metadata)
 
     def part(self, row: int, metadata: bool) -> PinPart:
         """Image tokens between markers, and metadata tokens."""
@@ -112,7 +122,7 @@ class StoredVision:
 
     def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
         """(R, V, D) stored tokens; saves never entered them, so there is nothing to hide."""
-        return self.stored.select(_pictures(rows, shown, len(self.metadata)))
+        return self.stored.select(_pictures(rows, shown, len(self.metadata))).to(self.device)
 
 
 class LiveVision:
@@ -122,6 +132,7 @@ class LiveVision:
         self.modules = nn.Module()  # the tower is a part of the backbone already
         self.visual, self.images, self.metadata = visual, images, metadata
         self.generator = torch.Generator().manual_seed(seed)
+        self.views = 2  # any other view than the catalog's own is augmented anew
         self.side = images.shape[1] // (patch_size(visual) * visual.spatial_merge_size)
 
     def part(self, row: int, metadata: bool) -> PinPart:
@@ -133,7 +144,7 @@ class LiveVision:
         pixels = normalise(self.images[torch.from_numpy(rows)])
         if self.visual.training:
             pixels = augment(pixels, self.generator)
-        return run_tower_batched(self.visual, pixels)
+        return run_tower_batched(self.visual, pixels.to(self.visual.device))
 
 
 class StoredEmbeddings:
@@ -147,6 +158,7 @@ class StoredEmbeddings:
 
     def __init__(self, tables: EmbeddingTables, pins: int, hidden: int) -> None:
         self.tables, self.pins = tables, pins
+        self.views = len(tables.unsaved) // pins
         self.projector = Projector(tables.unsaved.shape[-1], hidden)
         self.modules = self.projector
 
@@ -156,14 +168,17 @@ class StoredEmbeddings:
 
     def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
         """(R, 1, D) projected embeddings."""
+        return self.projector(self._embeddings(rows, shown).to(self.projector.device))
+
+    def _embeddings(self, rows: np.ndarray, shown: Shown) -> Tensor:
         pictures = _pictures(rows, shown, self.pins)
         if shown.upload:
-            return self.projector(self.tables.bare[pictures])
+            return self.tables.bare[pictures]
         embeddings = self.tables.saved[-1 if shown.fold is None else shown.fold, pictures]
         if shown.unsaved is not None:
             alone = torch.from_numpy(shown.unsaved).unsqueeze(-1)
             embeddings = torch.where(alone, self.tables.unsaved[pictures], embeddings)
-        return self.projector(embeddings)
+        return embeddings
 
 
 def _pictures(rows: np.ndarray, shown: Shown, pins: int) -> Tensor:

@@ -48,6 +48,10 @@ class PinContent:
         """Some pins, in the given order."""
         return PinContent(self.picture[rows], self.words[rows], self.bare[rows], self.read[rows])
 
+    def to(self, device: torch.device | str) -> PinContent:
+        """The same inputs on another device."""
+        return PinContent(*(part.to(device) for part in (self.picture, self.words, self.bare, self.read)))
+
 
 class SaveGraph:
     """The train saves, with one fold hidden or all present, as sparse incidence."""
@@ -211,7 +215,7 @@ def _shrink(layer: nn.Module, factor: float) -> None:
 def embed_all(encoder: PinEncoder, content: PinContent, graph: SaveGraph, hidden_fold: int | None) -> Tensor:
     """Embeddings (N, E) of the whole catalog with one fold's saves hidden, or none."""
     encoder.eval()
-    one = torch.ones(len(content.picture), 1)
+    one = content.picture.new_ones(len(content.picture), 1)
     return encoder(encoder.content(content, one, one), graph.edges(hidden_fold), one)
 
 
@@ -219,7 +223,7 @@ def embed_all(encoder: PinEncoder, content: PinContent, graph: SaveGraph, hidden
 def embed_unsaved(encoder: PinEncoder, content: PinContent) -> Tensor:
     """Embeddings (N, E) of pictures with their metadata, as if nobody had saved them."""
     encoder.eval()
-    one = torch.ones(len(content.picture), 1)
+    one = content.picture.new_ones(len(content.picture), 1)
     return encoder.content(content, one, one)
 
 
@@ -227,7 +231,7 @@ def embed_unsaved(encoder: PinEncoder, content: PinContent) -> Tensor:
 def embed_words(encoder: PinEncoder, content: PinContent) -> Tensor:
     """Embeddings (N, E) of title and description alone; a pin without any has what the encoder makes of nothing."""
     encoder.eval()
-    one = torch.ones(len(content.picture), 1)
+    one = content.picture.new_ones(len(content.picture), 1)
     return encoder.content(content, one, one * 0)
 
 
@@ -235,7 +239,7 @@ def embed_words(encoder: PinEncoder, content: PinContent) -> Tensor:
 def embed_pictures(encoder: PinEncoder, content: PinContent) -> Tensor:
     """Embeddings (N, E) of bare pictures: what an upload gets, without metadata and saves."""
     encoder.eval()
-    one = torch.ones(len(content.picture), 1)
+    one = content.picture.new_ones(len(content.picture), 1)
     return encoder.content(content, one * 0, one)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from pinlab.models.backbone import Backbone
 from pinlab.models.data import BoardRows, SaveBatch, TrainingSet, draw_batch
-from pinlab.models.images import VIEWS
 from pinlab.models.inputs import LiveVision, MetadataTokens, PinInput, Shown
 from pinlab.models.losses import Temperature, bank_infonce, batch_infonce, symmetric_infonce
 from pinlab.models.prompt import PromptBuilder
+from pinlab.models.vision import VisionFeatures, normalise, run_tower_batched
 
 METADATA_DROPOUT = 0.4
 # Share of pins shown in a re-encoded view (all of them where they stand for uploads), and of pins shown as if nobody
@@ -40,6 +40,18 @@ def training_dtype() -> str:
     return "bfloat16" if torch.cuda.is_available() or in_hardware else "float32"
 
 
+def prepare(backbone: Backbone) -> None:
+    """Choose the attention to train with: on a CPU plain matmuls, whose backward pass is twice as fast on short
+    prompts; the fused kernel on a GPU."""
+    backbone.use_attention("eager" if backbone.device.type == "cpu" else "sdpa")
+
+
+def _seed_pictures(pins: PinInput, seed: int, step: int) -> None:
+    """Where pictures are augmented anew each step, from the task's seed and the step."""
+    if isinstance(pins, LiveVision):
+        pins.generator.manual_seed(seed * 1_000_003 + step)
+
+
 class BaseTask:
     """Image-text contrastive training of tower and text stack. It never sees a board."""
 
@@ -47,8 +59,8 @@ class BaseTask:
         self, backbone: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, batch: int, seed: int
     ) -> None:
         self.backbone, self.builder, self.data, self.batch, self.seed = backbone, builder, data, batch, seed
-        backbone.use_attention("eager")
-        self.model = nn.ModuleDict({"backbone": backbone, "temperature": Temperature()})
+        prepare(backbone)
+        self.model = nn.ModuleDict({"backbone": backbone, "temperature": Temperature()}).to(backbone.device)
         self.metadata = MetadataTokens(builder, data.texts)
         self.vision = LiveVision(backbone.qwen.visual, images, self.metadata, seed)
         self.texts = [builder.text(text) for text in data.texts]
@@ -75,53 +87,58 @@ class BaseTask:
 
     def _pictures(self, rows: np.ndarray) -> Tensor:
         batch = self.builder.build([([self.vision.part(int(r), False)], ()) for r in rows], item=True)
-        return self.backbone(batch, self.vision.features(rows, Shown()))
+        return self.backbone(batch.to(self.backbone.device), self.vision.features(rows, Shown()))
 
     def _words(self, rows: np.ndarray) -> Tensor:
-        return self.backbone(self.builder.build([((), self.texts[r]) for r in rows], item=True), None)
+        batch = self.builder.build([((), self.texts[r]) for r in rows], item=True)
+        return self.backbone(batch.to(self.backbone.device), None)
 
     def _same_text(self, rows: np.ndarray) -> Tensor:
         texts = np.array([self.data.texts[r] for r in rows])
         same = torch.from_numpy(texts[:, None] == texts[None, :])
-        return same.fill_diagonal_(False)
+        return same.fill_diagonal_(False).to(self.backbone.device)
 
 
 class BoardsTask:
-    """A single pin -> the boards it was saved to, with a learned vector per board; the tower learns too.
+    """A single pin -> the boards it was saved to, with a learned vector per board.
 
     Where `full` and `swapped` both start. One picture answers for all its saves at once, which teaches a
     tower several times faster than pairs of pins do (LOG.md, tries of `tuned`).
+
+    Args:
+        pins: LiveVision, and the tower learns too; or StoredVision of a tower that stays as it is.
     """
 
     def __init__(
-        self, backbone: Backbone, builder: PromptBuilder, data: TrainingSet, images: Tensor, batch: int, seed: int
+        self, backbone: Backbone, pins: PinInput, builder: PromptBuilder, data: TrainingSet, batch: int, seed: int
     ) -> None:
-        backbone.use_attention("eager")
+        prepare(backbone)
         self.backbone, self.builder, self.data, self.batch, self.seed = backbone, builder, data, batch, seed
-        self.vision = LiveVision(backbone.qwen.visual, images, MetadataTokens(builder, data.texts), seed)
-        boards, pins, _ = data.saves()
+        self.pins = pins
+        boards, rows, _ = data.saves()
         self.saved = torch.zeros(data.size, len(data.boards))
-        self.saved[torch.from_numpy(pins), torch.from_numpy(boards)] = 1.0
+        self.saved[torch.from_numpy(rows), torch.from_numpy(boards)] = 1.0
         self.rows = np.flatnonzero(self.saved.sum(1).numpy() > 0)
         self.boards = nn.Embedding(len(data.boards), backbone.head.out_features)
         self.model = nn.ModuleDict({"backbone": backbone, "boards": self.boards, "temperature": Temperature()})
+        self.model.to(backbone.device)
 
     def loss(self, step: int) -> Tensor:
         """Cross-entropy between softmax over boards and an even share for each board of the pin."""
         rng = np.random.default_rng([self.seed, step])
-        self.vision.generator.manual_seed(self.seed * 1_000_003 + step)
+        _seed_pictures(self.pins, self.seed, step)
         rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
         with autocast():
-            vectors = encode_items(self.backbone, self.vision, self.builder, rows, Shown(metadata=rng.random() >= 0.6))
+            vectors = encode_items(self.backbone, self.pins, self.builder, rows, Shown(metadata=rng.random() >= 0.6))
         boards = nn.functional.normalize(self.boards.weight, dim=-1)
-        shares = self.saved[torch.from_numpy(rows)]
+        shares = self.saved[torch.from_numpy(rows)].to(vectors.device)
         logits = self.model["temperature"]() * vectors @ boards.T
         return nn.functional.cross_entropy(logits, shares / shares.sum(1, keepdim=True))
 
     def validate(self) -> dict[str, float]:
         """Recall@10 of the mean of the query pins' item vectors."""
         with autocast():
-            items = item_vectors(self.backbone, self.vision, self.builder, self.data.size)
+            items = item_vectors(self.backbone, self.pins, self.builder, self.data.size)
         boards = self.data.validated
         queries = torch.stack([items[torch.from_numpy(b.query)].mean(0) for b in boards])
         return validation_recall(queries @ items.T, boards)
@@ -152,9 +169,10 @@ class SavesTask:
     ) -> None:
         self.backbone, self.pins, self.builder, self.data = backbone, pins, builder, data
         self.batch, self.seed, self.refresh_every = batch, seed, refresh_every
-        self.teacher, self.teacher_steps = teacher, teacher_steps
-        backbone.use_attention("eager")
+        self.teacher, self.teacher_steps = teacher.to(backbone.device), teacher_steps
+        prepare(backbone)
         self.model = nn.ModuleDict({"backbone": backbone, "pins": pins.modules, "temperature": Temperature()})
+        self.model.to(backbone.device)
         self.titles = {board.id: builder.text(board.title) for board in data.boards}
         self.hidden_pins = torch.from_numpy(~data.visible)
         self.bank: Tensor | None = None
@@ -166,8 +184,7 @@ class SavesTask:
         saves: what stands for a target then knows as little of the asked board as in the test.
         """
         rng = np.random.default_rng([self.seed, step])
-        if isinstance(self.pins, LiveVision):
-            self.pins.generator.manual_seed(self.seed * 1_000_003 + step)
+        _seed_pictures(self.pins, self.seed, step)
         fold = self.data.folds[(step // self.refresh_every) % len(self.data.folds)]
         if self.bank is None or step % self.refresh_every == 0:
             self.model.eval()
@@ -179,7 +196,7 @@ class SavesTask:
         with autocast():
             query = self.query_vectors(drawn, asked)
             fresh = encode_items(self.backbone, self.pins, self.builder, drawn.target, item)
-        target, blocked = torch.from_numpy(drawn.target), self._blocked(drawn)
+        target, blocked = torch.from_numpy(drawn.target).to(query.device), self._blocked(drawn).to(query.device)
         scale = self.model["temperature"]()
         in_batch = blocked[:, target] | (target[:, None] == target[None, :])
         in_batch.fill_diagonal_(False)
@@ -207,14 +224,14 @@ class SavesTask:
             for rows, board in zip(drawn.query, drawn.boards, strict=True)
         ]
         features = self.pins.features(drawn.query.reshape(-1), shown) if drawn.query.size else None
-        return self.backbone(self.builder.build(prompts), features)
+        return self.backbone(self.builder.build(prompts).to(self.backbone.device), features)
 
     def _draw_shown(self, rng: np.random.Generator, rows: np.ndarray, fold: int, *, upload: bool = False) -> Shown:
         """Dropout of what stands beside a picture, and of the picture's own encoding. Drawn alike for every model: what
         a model does not have (title tokens, saves in an embedding) it cannot lose."""
         metadata = rng.random() >= METADATA_DROPOUT
         viewed = rng.random(rows.size) < (1.0 if upload else VIEWED)
-        views = np.where(viewed, rng.integers(1, VIEWS, rows.size), 0)
+        views = np.where(viewed, rng.integers(1, self.pins.views, rows.size), 0)
         return Shown(metadata, fold, upload, views, rng.random(rows.size) < UNSAVED)
 
     def _refresh_bank(self, target: Tensor, fresh: Tensor, item: Shown) -> None:
@@ -222,7 +239,7 @@ class SavesTask:
         assert self.bank is not None
         assert item.views is not None
         assert item.unsaved is not None
-        whole = torch.from_numpy((item.views == 0) & ~item.unsaved)
+        whole = torch.from_numpy((item.views == 0) & ~item.unsaved).to(target.device)
         self.bank = self.bank.index_copy(0, target[whole], fresh[whole].detach().to(self.bank.dtype))
 
     def item_vectors(self, hidden_fold: int | None = None) -> Tensor:
@@ -246,12 +263,51 @@ class SavesTask:
         return blocked
 
 
+class TowerTask:
+    """A tower with blocks taken out learns to give what the whole one gave: tokens and DeepStack features.
+
+    Args:
+        pictures: uint8 (W * N, S, S, 3). wanted: the whole tower's features of them.
+        visible: bool (N,), the pins whose pictures may be trained on.
+    """
+
+    def __init__(
+        self, backbone: Backbone, pictures: Tensor, wanted: VisionFeatures, visible: Tensor, batch: int, seed: int
+    ) -> None:
+        self.visual, self.pictures, self.wanted = backbone.qwen.visual, pictures, wanted
+        self.batch, self.seed, self.device = batch, seed, backbone.device
+        self.model = nn.ModuleDict({"visual": self.visual})
+        pins = np.flatnonzero(visible.numpy())
+        order = np.random.default_rng(7).permutation(pins)
+        self.watched, learned = order[: min(256, len(order) // 5)], order[min(256, len(order) // 5) :]
+        starts = np.arange(0, len(pictures), len(visible))
+        self.rows = (starts[:, None] + learned).ravel()  # every view of a learned picture
+
+    def loss(self, step: int) -> Tensor:
+        """Mean squared distance, in units of the wanted features' own variance."""
+        rng = np.random.default_rng([self.seed, step])
+        rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
+        with autocast():
+            return self._distance(torch.from_numpy(rows))
+
+    def validate(self) -> dict[str, float]:
+        """The share of variance explained on pictures that were not trained on."""
+        with torch.inference_mode(), autocast():
+            return {"score": 1.0 - float(self._distance(torch.from_numpy(self.watched)))}
+
+    def _distance(self, rows: Tensor) -> Tensor:
+        found = run_tower_batched(self.visual, normalise(self.pictures[rows].to(self.device)))
+        wanted = self.wanted.select(rows).to(self.device)
+        pairs = [(found.tokens, wanted.tokens), *zip(found.deepstack, wanted.deepstack, strict=True)]
+        return torch.stack([(a - b).square().mean() / b.float().var() for a, b in pairs]).mean()
+
+
 def encode_items(
     backbone: Backbone, pins: PinInput, builder: PromptBuilder, rows: np.ndarray, shown: Shown
 ) -> Tensor:
     """(R, 128) item vectors of some rows: the prompt of a single pin."""
     batch = builder.build([([pins.part(int(r), shown.metadata)], ()) for r in rows], item=True)
-    return backbone(batch, pins.features(rows, shown))
+    return backbone(batch.to(backbone.device), pins.features(rows, shown))
 
 
 @torch.inference_mode()
@@ -274,7 +330,7 @@ def validation_queries(
         some = boards[start : start + 64]
         prompts = [([pins.part(int(r), True) for r in b.query], ()) for b in some]
         features = pins.features(np.concatenate([b.query for b in some]), Shown())
-        parts.append(backbone(builder.build(prompts), features))
+        parts.append(backbone(builder.build(prompts).to(backbone.device), features))
     return torch.cat(parts)
 
 

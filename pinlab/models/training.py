@@ -29,6 +29,8 @@ class Plan:
         settle: share of the course that ends it at the lowest rate.
         extra: steps beyond the course, at the lowest rate: how a run is prolonged that was not yet flat at its end.
             What it did before is not changed by it.
+        accumulate: batches whose gradients are added up before a step, where one that size does not fit in memory.
+            Negatives are those of each batch.
 
     The learning rate warms up over the first 4 %, stays, falls linearly to a twentieth over 45 % of the steps, and
     stays there for the last share `settle`: a rise that comes with the falling rate is over when the plateau rule
@@ -43,6 +45,7 @@ class Plan:
     validate_every: int = 200
     settle: float = 0.0
     extra: int = 0
+    accumulate: int = 1
 
     @property
     def course(self) -> int:
@@ -106,8 +109,9 @@ def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str],
     optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
     state = _resume(task.model, optimizer, plan, folder, state_hash(task.model))
     if state["step"] < plan.steps:
+        log(f"{label}: {parts_line(task.model)}")
         _run(task, plan, folder, label, optimizer, state, log)
-    task.model.load_state_dict(load_file(folder / "best.safetensors"))
+    _load(task.model, load_file(folder / "best.safetensors"))
     best = max(state["curve"], key=lambda point: point["score"])
     outcome = Outcome(
         steps=plan.steps,
@@ -127,7 +131,7 @@ def state_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -147,14 +151,11 @@ def _run(
         task.model.train()
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        loss = task.loss(step)
-        if not torch.isfinite(loss):
-            raise PinLabError(f"{label}: the loss is {loss.item()} at step {step}; lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = sum(_backward(task, plan, step, part, label) for part in range(plan.accumulate)) / plan.accumulate
         nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
         optimizer.step()
-        shown = loss.item() if shown is None else 0.95 * shown + 0.05 * loss.item()
+        shown = loss if shown is None else 0.95 * shown + 0.05 * loss
         if (step + 1) % plan.validate_every == 0 or step + 1 == plan.steps:
             task.model.eval()
             point = {"step": step + 1, "loss": round(shown, 4), **task.validate()}
@@ -168,6 +169,50 @@ def _run(
         bar.set_postfix(loss=f"{shown:.3f}", best=f"{best:.3f}", refresh=False)
 
 
+def parts_line(model: nn.Module) -> str:
+    """What learns and what is frozen, with numbers of parameters."""
+    trained: dict[str, int] = {}
+    frozen: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        into = trained if parameter.requires_grad else frozen
+        part = next((title for key, title in _PARTS if key in name), "other parts")
+        into[part] = into.get(part, 0) + parameter.numel()
+    words = [" and ".join(f"{part} {n:,}" for part, n in some.items()) or "nothing" for some in (trained, frozen)]
+    return f"trained: {words[0]}; frozen: {words[1]} (parameters)"
+
+
+_PARTS = (
+    (".lora_", "adapter"),
+    ("visual.", "vision layer"),
+    ("language_model.", "text stack"),
+    ("pins.", "projector"),
+    ("head.", "head"),
+)
+
+
+def _backward(task: Task, plan: Plan, step: int, part: int, label: str) -> float:
+    """Add one batch's share of the gradients; its loss."""
+    loss = task.loss(step * plan.accumulate + part)
+    if not torch.isfinite(loss):
+        raise PinLabError(f"{label}: the loss is {loss.item()} at step {step}; lower the learning rate")
+    (loss / plan.accumulate).backward()
+    return loss.item()
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    """What a run changes: the model's state without its frozen weights, which a large base has gigabytes of."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put back what `_trained` took; frozen weights are left as they are."""
+    found = model.load_state_dict(tensors, strict=False)
+    missing = set(found.missing_keys) & _trained(model).keys()
+    if missing or found.unexpected_keys:
+        raise PinLabError(f"a checkpoint of another model: {min([*missing, *found.unexpected_keys])} does not fit")
+
+
 def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
@@ -176,13 +221,13 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 def _keep_best(model: nn.Module, point: dict[str, float], state: dict, folder: Path) -> None:
     if all(point["score"] > other["score"] for other in state["curve"]):
-        _write(dict(model.state_dict()), folder / "best.safetensors")
+        _write(_trained(model), folder / "best.safetensors")
 
 
 def _checkpoint(
     model: nn.Module, optimizer: torch.optim.Optimizer, step: int, plan: Plan, state: dict, folder: Path
 ) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in _trained(model).items()}
     for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{i}.{name}"] = value
@@ -206,10 +251,11 @@ def _resume(
         if other:
             raise PinLabError(f"{folder}: holds a run {what}; delete the folder to start anew")
     tensors = load_file(folder / "last.safetensors")
-    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    _load(model, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"optimizer.{i}."
-        optimizer.state[parameter] = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in state.items()}
     return record
 
 

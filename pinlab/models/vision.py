@@ -37,10 +37,29 @@ class VisionFeatures:
         """The features of some images, in the given order; rows is int64 (B',)."""
         return VisionFeatures(self.tokens[rows], self.deepstack[:, rows])
 
+    def to(self, device: torch.device) -> VisionFeatures:
+        """The same features on another device."""
+        return VisionFeatures(self.tokens.to(device), self.deepstack.to(device))
+
+    def pooled(self, side: int) -> VisionFeatures:
+        """Each image's square of V tokens averaged to side x side tokens, DeepStack features alike."""
+        layers, b, v, d = self.deepstack.shape
+        return VisionFeatures(
+            _pool(self.tokens, side), _pool(self.deepstack.reshape(layers * b, v, d), side).view(layers, b, -1, d)
+        )
+
     @staticmethod
     def join(parts: list[VisionFeatures]) -> VisionFeatures:
         """Stack several batches along the image axis."""
         return VisionFeatures(torch.cat([p.tokens for p in parts]), torch.cat([p.deepstack for p in parts], dim=1))
+
+
+def _pool(tokens: Tensor, side: int) -> Tensor:
+    """(B, V, D) -> (B, side^2, D): adaptive average over the square that the tokens lie in."""
+    b, v, d = tokens.shape
+    square = round(v**0.5)
+    grid = tokens.transpose(1, 2).reshape(b, d, square, square)
+    return F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)
 
 
 def patch_size(visual: Qwen3VLVisionModel) -> int:
@@ -88,7 +107,7 @@ def run_tower_batched(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatu
     The released code splits packed images in a Python loop; with equal grids a batch axis does the
     same about three times faster on a CPU, which is what makes training the tower affordable here.
     """
-    patches = patchify(pixels, patch_size(visual))  # (B, P, C)
+    patches = patchify(pixels.to(visual.dtype), patch_size(visual))  # (B, P, C)
     b = len(patches)
     grid = image_grid(1, pixels.shape[-1], patch_size(visual)).to(pixels.device)
     merge = visual.spatial_merge_size
@@ -99,7 +118,7 @@ def run_tower_batched(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatu
         align_corners=visual.interpolation_align_corners,
         spatial_merge_size=merge,
     )
-    position = (visual.pos_embed(indices) * weights[:, :, None]).sum(1)  # (P, D)
+    position = (visual.pos_embed(indices) * weights[:, :, None]).sum(1).to(patches.dtype)  # (P, D)
     proj = visual.patch_embed.proj
     hidden = F.linear(patches, proj.weight.flatten(1), proj.bias) + position
     rope = visual.rotary_pos_emb(hidden, get_vision_position_ids(grid, merge))
@@ -121,7 +140,7 @@ def _attend(attention: Any, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     q, k = apply_rotary_pos_emb_vision(q, k, cos, sin)
     q, k, v = (t.reshape(b, p, attention.num_heads, -1).transpose(1, 2) for t in (q, k, v))
     # Plain matmuls: for a few dozen patches the fused kernel's backward pass is twice as slow on a CPU.
-    weights = ((q * attention.scaling) @ k.transpose(-1, -2)).softmax(-1)
+    weights = ((q * attention.scaling) @ k.transpose(-1, -2)).softmax(-1, dtype=torch.float32)
     return attention.proj((weights.to(v.dtype) @ v).transpose(1, 2).reshape(b, p, d))
 
 

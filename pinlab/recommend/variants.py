@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,11 +115,12 @@ class FullVariant(ModelVariant):
     ) -> None:
         super().__init__(name, shelf, backbone, builder, items, lock)
         self.side, self.average, self.stored = side, average, stored
+        self.tokens_side = side // 32
         self.vision_shape = VisionShape.from_config(backbone.qwen.config)
 
     def part(self, row: int | None) -> PinPart:
         """A catalog pin with its metadata, or (None) an upload without."""
-        side = self.side // 32
+        side = self.tokens_side
         text = self.shelf.catalog.pins[row].text if row is not None else ""
         return PinPart((side, side), True, self.builder.metadata(text))
 
@@ -162,7 +164,7 @@ class FullVariant(ModelVariant):
             if features is not None:
                 parts.append(base_items(self.backbone, self.builder, features, texts))
         frame = len(self.builder.prefix) + len(self.builder.item_end)
-        seen = [frame + 2 + (self.side // 32) ** 2] * len(rows)
+        seen = [frame + 2 + self.tokens_side**2] * len(rows)
         read = [frame + 1 + len(self.builder.text(text)) for text in (*texts, *words) if text]
         return torch.nn.functional.normalize(torch.cat(parts).mean(0), dim=0), seen + read
 
@@ -178,8 +180,13 @@ class FullVariant(ModelVariant):
                 for i, (r, query) in enumerate(zip(rows, queries, strict=True))
             ]
             return torch.nn.functional.normalize(torch.stack(parts), dim=-1)
-        features = self.stored().select(torch.cat(rows))
+        features = self._stored(torch.cat(rows))
         return self._run(self._prompt([r.tolist() for r in rows], queries), features, None)
+
+    def _stored(self, rows: Tensor) -> VisionFeatures:
+        """What stands at the image tokens of catalog pins (R,), from the store."""
+        assert self.stored is not None
+        return self.stored().select(rows).to(self.device)
 
     @cached_property
     def _pin_vectors(self) -> Tensor:
@@ -191,16 +198,49 @@ class FullVariant(ModelVariant):
 class CachedVariant(FullVariant):
     """`full` with the tower's tokens and DeepStack features of the catalog stored: only uploads are encoded."""
 
+    @property
+    def features(self) -> VisionFeatures:
+        """The store: what stands at the image tokens of all N pins; computed when first needed."""
+        assert self.stored is not None
+        return self.stored()
+
     def _encoded(self, query: Query) -> int:
         return len(query.images)
 
     def _see(self, query: Query, timer: StageTimer, gflops: dict[str, float]) -> VisionFeatures:
-        assert self.stored is not None
-        found = self.stored().select(torch.from_numpy(self.shelf.rows(query.pins)))
+        found = self._stored(torch.from_numpy(self.shelf.rows(query.pins)))
         if not query.images:
             return found
         fresh = super()._see(Query(images=query.images), timer, gflops)
-        return VisionFeatures.join([found, fresh])
+        return VisionFeatures.join([found, self._shown(fresh)])
+
+    def _shown(self, fresh: VisionFeatures) -> VisionFeatures:
+        """What stands at the image tokens of a picture that was just encoded."""
+        return fresh
+
+
+class PooledVariant(CachedVariant):
+    """`full`'s own visual tokens averaged offline to a smaller square of them.
+
+    Args:
+        tokens_side: of that square; 1 leaves one token a picture.
+    """
+
+    def __init__(self, *args: Any, tokens_side: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tokens_side = tokens_side
+
+    @cached_property
+    def features(self) -> VisionFeatures:
+        """The store: N pictures, tokens_side^2 tokens each."""
+        assert self.stored is not None
+        return self.stored().pooled(self.tokens_side)
+
+    def _stored(self, rows: Tensor) -> VisionFeatures:
+        return self.features.select(rows).to(self.device)
+
+    def _shown(self, fresh: VisionFeatures) -> VisionFeatures:
+        return fresh.pooled(self.tokens_side)
 
 
 class SwappedVariant(ModelVariant):

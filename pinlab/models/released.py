@@ -1,0 +1,293 @@
+"""A Qwen3-VL checkpoint in the released Hugging Face layout: found, looked into, and read part by part.
+
+config.json, model*.safetensors with model.safetensors.index.json where there are several, tokenizer files,
+preprocessor_config.json. What is wrong with a folder is said from its small files and the shards' headers, before a
+weight is read. Safetensors only, no code from a checkpoint. Lab folders of models have the same layout.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
+
+from pinlab.models.nano import IMAGE_SIDE
+from pinlab.records import PinLabError
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+WANTED = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
+TEXT, VISION = "language_model.", "visual."
+PROMPT_TOKENS = {  # what prompts are made of -> where config.json repeats the id
+    "<|image_pad|>": "image_token_id",
+    "<|vision_start|>": "vision_start_token_id",
+    "<|vision_end|>": "vision_end_token_id",
+    "<|im_start|>": None,
+    "<|im_end|>": None,
+    "<|endoftext|>": None,
+}
+_AGAIN = "fetch it again, or train it again where it was trained here"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a base comes from: a local folder, or a commit of a Hub repository that was fetched into one."""
+
+    folder: Path
+    id: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A checkpoint that was looked into and found whole.
+
+    Args:
+        side: pixels to which pictures are letterboxed, from preprocessor_config.json.
+        parameters, bytes_: of "vision layer" and "text stack", as stored.
+        dtype: of the weights as stored.
+    """
+
+    folder: Path
+    config: Qwen3VLConfig
+    side: int
+    dtype: torch.dtype
+    parameters: dict[str, int] = field(default_factory=dict)
+    bytes_: dict[str, int] = field(default_factory=dict)
+
+
+def find(base: str) -> Source:
+    """A local folder, or a Hub id, `owner/name` or `owner/name@COMMIT`, fetched at one commit.
+
+    Without a commit the newest is looked up, and recorded with whatever is trained on it.
+
+    Raises:
+        PinLabError: there is no such folder, or the Hub has no such checkpoint or cannot be reached.
+    """
+    if Path(base).is_dir():
+        return Source(Path(base).resolve())
+    name, _, revision = base.partition("@")
+    if base.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise PinLabError(f"--base {base}: no such folder, and no Hub id (owner/name, or owner/name@COMMIT)")
+    try:
+        commit = HfApi().model_info(name, revision=revision or None).sha
+        if commit is None:
+            raise PinLabError(f"--base {base}: the Hub names no commit of it; give owner/name@COMMIT")
+        return Source(fetched(name, commit), name, commit)
+    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, ValueError) as error:
+        raise PinLabError(f"--base {base}: the Hub does not give it ({_line(error)}); give a local folder") from error
+
+
+def fetched(name: str, revision: str, *, offline: bool = False) -> Path:
+    """The folder of one commit of a Hub checkpoint: weights and small files, never a pickle.
+
+    Args:
+        offline: only what was fetched before.
+    """
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(WANTED), local_files_only=offline))
+    except LocalEntryNotFoundError as error:
+        raise PinLabError(f"{name}@{revision} is not on this machine: run `hf download {name}` first") from error
+
+
+def look_into(folder: Path) -> Contents:
+    """Check a checkpoint whole, but for the numbers in it; those are checked as they are read.
+
+    Raises:
+        PinLabError: names the file and what to do.
+    """
+    config = read_config(folder)
+    shapes = _stored_shapes(folder)
+    _check_shapes(folder, config, {name: shape for name, (shape, _) in shapes.items()})
+    check_tokenizer(folder, config)
+    sides = image_side(folder, config)
+    dtypes = {dtype for name, (_, dtype) in shapes.items() if name.startswith((TEXT, VISION))}
+    if len(dtypes) != 1 or not dtypes <= _DTYPES.keys():
+        raise PinLabError(f"{folder}: weights of type {', '.join(sorted(dtypes))}; convert them to one of bfloat16, "
+                          "float16, float32 first (quantised checkpoints cannot be trained)")  # fmt: skip
+    dtype = _DTYPES[dtypes.pop()]
+    parts = {"vision layer": VISION, "text stack": TEXT}
+    counts = {
+        part: sum(math.prod(shape) for name, (shape, _) in shapes.items() if name.startswith(prefix))
+        for part, prefix in parts.items()
+    }
+    return Contents(folder, config, sides, dtype, counts, {part: n * dtype.itemsize for part, n in counts.items()})
+
+
+def read_config(folder: Path) -> Qwen3VLConfig:
+    """config.json of a dense Qwen3-VL; PinLabError when it is missing, broken or of another model."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise PinLabError(f"{folder}: no checkpoint here (config.json is missing); {_AGAIN}")
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+        if kind != "qwen3_vl":
+            raise PinLabError(f"{path}: a {kind} model; the surgery is for dense Qwen3-VL (model_type qwen3_vl)")
+        return Qwen3VLConfig.from_pretrained(folder)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PinLabError(f"{path} is no configuration ({_line(error)}); {_AGAIN}") from error
+
+
+def shard_of(folder: Path) -> dict[str, Path]:
+    """Weight name -> the safetensors file that holds it, `model.` taken off the names.
+
+    Raises:
+        PinLabError: there are none, a shard is missing, or one is not a whole safetensors file.
+    """
+    index = folder / INDEX
+    paths = [folder / SINGLE]
+    if index.is_file():
+        try:
+            paths = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PinLabError(f"{index} is no list of shards ({_line(error)}); {_AGAIN}") from error
+    if any(path.parent != folder for path in paths):
+        raise PinLabError(f"{index}: names a shard outside its folder; {_AGAIN}")
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not path.is_file():
+            pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
+            if pickles and not list(folder.glob("*.safetensors")):
+                raise PinLabError(
+                    f"{folder / pickles[0]}: a pickle, which can run code when it is read; PinLab reads safetensors "
+                    "only: save the model again with transformers' save_pretrained"
+                )
+            raise PinLabError(f"{path} is missing; {_AGAIN}")
+        with _opened(path) as file:
+            found |= {name.removeprefix("model."): path for name in file.keys()}  # noqa: SIM118
+    return found
+
+
+def read_part(folder: Path, prefix: str, device: torch.device, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """All weights whose name begins with `prefix`; of other parts not a byte is read.
+
+    Args:
+        dtype: None keeps the stored one.
+
+    Raises:
+        PinLabError: a file is damaged, or a weight is not a finite number.
+    """
+    shards = {name: path for name, path in shard_of(folder).items() if name.startswith(prefix)}
+    weights: dict[str, Tensor] = {}
+    for path in sorted(set(shards.values())):
+        with _opened(path) as file:
+            for stored in file.keys():  # noqa: SIM118
+                name = stored.removeprefix("model.")
+                if name in shards:
+                    weights[name] = _finite(file.get_tensor(stored), name, path).to(device, dtype)
+    return weights
+
+
+def check_tokenizer(folder: Path, config: Qwen3VLConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer, which must know the tokens that prompts are made of, by the ids of config.json."""
+    tokenizer = load_tokenizer(folder)
+    known = tokenizer.get_vocab()
+    for token, name in PROMPT_TOKENS.items():
+        if token not in known:
+            raise PinLabError(
+                f"{folder / 'tokenizer.json'}: does not know {token}: not the tokenizer of a Qwen3-VL; {_AGAIN}"
+            )
+        if name is not None and known[token] != getattr(config, name):
+            raise PinLabError(
+                f"{folder}: {token} is {known[token]} in tokenizer.json and {getattr(config, name)} in config.json "
+                f"({name}): they are of two models; {_AGAIN}"
+            )
+    return tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder; PinLabError when it is missing or broken."""
+    if not (folder / "tokenizer.json").is_file():
+        raise PinLabError(f"{folder / 'tokenizer.json'}: the tokenizer is missing; {_AGAIN}")
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # the library behind it raises bare Exception on a broken file
+        raise PinLabError(f"{folder}: no readable tokenizer.json ({_line(error)}); {_AGAIN}") from error
+
+
+def image_side(folder: Path, config: Qwen3VLConfig) -> int:
+    """Pixels to which a square picture is brought: the fewest that the checkpoint's own preprocessing allows.
+
+    Of the released checkpoints' `size.shortest_edge`, 65,536 pixels in all, this makes 256.
+
+    Raises:
+        PinLabError: preprocessor_config.json is missing, or asks for pictures that this tower's patches do not fit.
+    """
+    path = folder / "preprocessor_config.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        pixels = record["size"]["shortest_edge"]
+        mean, std = record.get("image_mean"), record.get("image_std")
+    except FileNotFoundError as error:
+        raise PinLabError(f"{path} is missing: it says how pictures are shown to the tower; {_AGAIN}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise PinLabError(f"{path} is no image preprocessor of a Qwen3-VL ({_line(error)}); {_AGAIN}") from error
+    vision = cast(Any, config.vision_config)
+    unit = vision.patch_size * vision.spatial_merge_size
+    if (mean, std) != ([0.5] * 3, [0.5] * 3) or record.get("patch_size") != vision.patch_size:
+        raise PinLabError(f"{path}: not the preprocessing of a Qwen3-VL (mean and std 0.5, patches as in config.json)")
+    return max(unit, math.isqrt(int(pixels)) // unit * unit)
+
+
+def side_of(folder: Path) -> int:
+    """Pixels of a picture's side for a lab's model folder, which for the preset `nano` needs no preprocessor file."""
+    if not (folder / "preprocessor_config.json").is_file():
+        return IMAGE_SIDE
+    return image_side(folder, read_config(folder))
+
+
+def _stored_shapes(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    shapes = {}
+    for path in sorted(set(shard_of(folder).values())):
+        with _opened(path) as file:
+            for name in file.keys():  # noqa: SIM118
+                part = file.get_slice(name)
+                shapes[name.removeprefix("model.")] = (tuple(part.get_shape()), part.get_dtype())
+    return shapes
+
+
+def _check_shapes(folder: Path, config: Qwen3VLConfig, stored: dict[str, tuple[int, ...]]) -> None:
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in Qwen3VLModel(config).state_dict().items()}
+    for name, shape in expected.items():
+        if name not in stored:
+            raise PinLabError(f"{folder}: the weights lack {name}, which config.json asks for; {_AGAIN}")
+        if stored[name] != shape:
+            raise PinLabError(
+                f"{shard_of(folder)[name]}: {name} is {stored[name]} there and {shape} by config.json; {_AGAIN}"
+            )
+    unknown = [name for name in stored if name not in expected and name != "lm_head.weight"]
+    if unknown:
+        raise PinLabError(f"{folder}: holds {unknown[0]}, which config.json does not know; {_AGAIN}")
+
+
+def _finite(value: Tensor, name: str, path: Path) -> Tensor:
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise PinLabError(f"{path}: {name} holds numbers that are not finite (NaN or infinite); {_AGAIN}")
+    return value
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, "pt")
+    except FileNotFoundError as error:
+        raise PinLabError(f"{path} is missing; {_AGAIN}") from error
+    except (SafetensorError, OSError) as error:
+        raise PinLabError(f"{path} is not a whole safetensors file ({error}); {_AGAIN}") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+
+
+_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
