@@ -242,7 +242,8 @@ def api_words(api: Mapping[str, Any]) -> str:
         )
     return (
         f"{api['name']}, {asked} ({api['source']}, {api['date']}): 1,000 requests of {api['images']} pictures would "
-        f"cost ${rounded(api['usd_per_1000'])}, words not counted."
+        f"cost ${rounded(api['usd_per_1000'])}, words not counted. An API's model is of another size than those here: "
+        "this compares bills, not models."
     )
 
 
