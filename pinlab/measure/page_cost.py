@@ -9,6 +9,7 @@ from pinlab.measure.accuracy import K
 from pinlab.measure.document import (
     COLOURS,
     GREY,
+    SYMBOLS,
     Words,
     chart,
     escaped,
@@ -200,7 +201,7 @@ def break_even_figure(report: Mapping[str, Any]) -> dict[str, Any]:
             traces.append({"type": "scatter", "x": x, "y": [min(top), max(top)], **mark})
     x_axis = {"type": "log", "dtick": 1, "title": {"text": "reads of a pin between two refreshes (log)"}}
     shape = layout(x_axis, "$ per 1,000 requests")
-    shape["yaxis"] |= {"type": "log", "dtick": 1}
+    shape["yaxis"] |= {"type": "log", "dtick": 1, "tickformat": "~g"}  # plotly would write 100µ
     return {"data": traces, "layout": shape}
 
 
@@ -312,7 +313,9 @@ def _bytes(value: float | None) -> str:
 
 def _line(name: str, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     line = {"color": COLOURS.get(name, GREY)}
-    return {"type": "scatter", "mode": "lines+markers", "name": escaped(name), "x": x, "y": y, "line": line}
+    marker = {"symbol": SYMBOLS.get(name, "circle"), "size": 8}
+    lines = {"type": "scatter", "mode": "lines+markers", "name": escaped(name), "x": x, "y": y}
+    return lines | {"line": line, "marker": marker}
 
 
 def _bars(values: Sequence[tuple[float, float | None, float | None]]) -> dict[str, Any]:

@@ -236,6 +236,8 @@ STRANGE: dict[str, Callable[[], np.ndarray]] = {"noise": _noise, "stripes": _str
 
 
 def _figure(label: str, value: str, tag: str = "measured", note: str = "") -> dict:
+    mean, _, ends = value.partition(" [")  # an interval stands below its mean
+    value, note = (mean, note or f"[{ends}") if ends else (value, note)
     return {"label": label, "value": value, "tag": tag, "note": note}
 
 

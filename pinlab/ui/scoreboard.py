@@ -76,7 +76,7 @@ def _source(report: Mapping[str, Any]) -> str:
 def _claims(report: Mapping[str, Any]) -> list[dict]:
     rows = [[clean(cell, 900) for cell in row] for row in claims(_whole(report))]
     return [heading(text.SCORE_CLAIMS), paragraph(text.ABOUT_CLAIMS_INTRO, soft=True),
-            table(text.SCORE_CLAIMS, text.SCORE_CLAIMS_COLUMNS, rows)]  # fmt: skip
+            table(text.SCORE_CLAIMS, text.SCORE_CLAIMS_COLUMNS, rows) | {"stack": True}]  # fmt: skip
 
 
 def _whole(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,17 @@
   "use strict";
   const { el, load, tag, words } = window.PinLab;
 
+  // "(measured)", "(counted)" and "(modelled)" in a sentence become the tags that numbers wear elsewhere.
+  function tagged(sentence) {
+    return String(sentence).split(/\((measured|counted|modelled)\)/).map((part, i) => (i % 2 ? tag(part) : part));
+  }
+
   // A cell is a string, or {text, tag, note, bar}: bar is {low, mid, high} as shares of the axis of its column.
   function cell(content) {
-    if (typeof content !== "object" || content === null) return content;
+    if (typeof content !== "object" || content === null) return tagged(content ?? "");
     return [
       el("span", { class: "pl-cell" }, content.text, content.tag ? [" ", tag(content.tag)] : null),
-      content.note ? el("small", { class: "pl-muted pl-note" }, content.note) : null,
+      content.note ? el("small", { class: "pl-muted pl-fine" }, content.note) : null,
       content.bar ? whisker(content.bar) : null,
     ];
   }
@@ -26,7 +31,7 @@
   function table(block) {
     const row = (cells) => el("tr", { class: block.mark && cells[0] === block.mark ? "is-subject" : null },
       cells.map((content, i) => el(i ? "td" : "th", i ? { dir: "auto" } : { scope: "row", dir: "auto" }, cell(content))));
-    return el("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": block.label },
+    return el("div", { class: block.stack ? "pl-scroll is-stacked" : "pl-scroll", tabindex: "0", role: "region", "aria-label": block.label },
       el("table", {}, el("thead", {}, el("tr", {}, block.columns.map((name) => el("th", { scope: "col" }, cell(name))))),
         el("tbody", {}, block.rows.map(row))));
   }
@@ -34,12 +39,18 @@
   // The texts of a figure take their colour from the style sheet, so that a change of theme needs no redraw.
   function figure(block) {
     const plot = el("div", { class: "pl-figure", role: "img", "aria-label": block.label });
-    plot.style.height = `${block.height || 400}px`;
+    const narrow = window.innerWidth < 640;
+    plot.style.height = `${block.height + (narrow ? 60 : 0)}px`;
     const draw = async () => {
       await load(words.urls.plotly);
       if (!plot.isConnected) return;
       const font = { family: getComputedStyle(plot).fontFamily, size: 12 };
-      await window.Plotly.react(plot, block.figure.data, { ...block.figure.layout, font, autosize: true },
+      const layout = { ...block.figure.layout, font, autosize: true };
+      if (narrow) {  // room for a long title and for a legend of many lines
+        layout.xaxis = { ...layout.xaxis, title: { ...layout.xaxis.title, font: { size: 10 } } };
+        layout.legend = { ...layout.legend, y: -0.35 };
+      }
+      await window.Plotly.react(plot, block.figure.data, layout,
         { displayModeBar: false, responsive: false });
       plot.dataset.drawn = "1";
     };
@@ -51,7 +62,7 @@
       if (plot.dataset.drawn) window.Plotly.Plots.resize(plot);
       else draw();
     }).observe(plot);
-    return el("figure", { class: "pl-figure-frame" }, block.caption ? el("figcaption", { class: "pl-muted" }, block.caption) : null, plot);
+    return el("figure", { class: "pl-figure-frame" }, block.caption ? el("figcaption", { class: "pl-muted" }, tagged(block.caption)) : null, plot);
   }
 
   function card(view, trigger) {
@@ -59,7 +70,7 @@
       el("h3", { id: `limit-${view.id}-title` }, view.title),
       view.figures.length
         ? el("dl", { class: "pl-limit-figures" }, view.figures.map((one) => el("div", {},
-            el("dt", {}, one.label), el("dd", {}, el("b", {}, one.value), " ", tag(one.tag), one.note ? el("small", { class: "pl-muted pl-note" }, one.note) : null))))
+            el("dt", {}, one.label), el("dd", {}, el("b", {}, one.value), " ", tag(one.tag), one.note ? el("small", { class: "pl-muted pl-fine" }, one.note) : null))))
         : el("p", { class: "pl-limit-none" }, view.none),
       el("p", {}, view.words),
       ...view.notes.map((note) => el("p", { class: "pl-muted" }, note)),
@@ -77,11 +88,11 @@
     const inside = (blocks) => blocks.map((one) => draw(one, trigger));
     const kinds = {
       h2: () => el("h2", {}, block.text),
-      p: () => el("p", { class: block.soft ? "pl-muted" : null, dir: "auto" }, block.tag ? [tag(block.tag), " "] : null, block.text),
+      p: () => el("p", { class: block.soft ? "pl-muted" : null, dir: "auto" }, block.tag ? [tag(block.tag), " "] : null, tagged(block.text)),
       problem: () => el("p", { class: "pl-sheet-problem", role: "alert" }, el("b", { "aria-hidden": "true" }, "! "), block.text),
       code: () => el("pre", { tabindex: "0" }, el("code", {}, block.text)),
       verdict: () => el("section", { class: "pl-verdict", "aria-label": block.label },
-        el("p", { class: "pl-verdict-line", dir: "auto" }, block.lines[0]), ...block.lines.slice(1).map((line) => el("p", { dir: "auto" }, line))),
+        el("p", { class: "pl-verdict-line", dir: "auto" }, block.lines[0]), ...block.lines.slice(1).map((line) => el("p", { dir: "auto" }, tagged(line)))),
       legend: () => el("ul", { class: "pl-tags" }, block.items.map(([name, meaning]) => el("li", {}, tag(name), " ", meaning))),
       table: () => table(block),
       figure: () => figure(block),
