@@ -85,6 +85,9 @@ def evaluate(
     lab: LabPath,
     variants: Annotated[str, typer.Option(help="names, comma between; all by default")] = "",
     margin: Annotated[float, typer.Option(help="a loss of Recall up to this still counts as not worse")] = MARGIN,
+    prices: Annotated[
+        Path | None, typer.Option(help="own price an hour, an API's price: a JSON file, see README")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Accuracy on held-out saves and cost on the fixed workload, with intervals; writes reports/."""
@@ -92,7 +95,7 @@ def evaluate(
     from pinlab.lab import open_lab
 
     names = [name.strip() for name in variants.split(",") if name.strip()]
-    report = evaluate_lab(open_lab(lab), names or None, margin)
+    report = evaluate_lab(open_lab(lab), names or None, margin, prices)
     if as_json:
         print(json.dumps(report, allow_nan=False))
         return

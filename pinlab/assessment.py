@@ -19,6 +19,7 @@ from pinlab.cost import PRICES
 from pinlab.embed.table import read_table
 from pinlab.lab import Lab, Variant
 from pinlab.measure.ablation import (
+    STALE_SHARES,
     Ablation,
     TfIdf,
     full_ablations,
@@ -28,6 +29,7 @@ from pinlab.measure.ablation import (
 )
 from pinlab.measure.accuracy import Scorer
 from pinlab.measure.amortisation import (
+    ALONE,
     BATCH,
     BATCHES,
     PinWorker,
@@ -37,12 +39,26 @@ from pinlab.measure.amortisation import (
     row_bytes,
 )
 from pinlab.measure.depth import Depth
-from pinlab.measure.evaluate import evaluate, plain
+from pinlab.measure.evaluate import evaluate, plain, planned_work
 from pinlab.measure.growth import SIZES
 from pinlab.measure.machine import energy_meter
 from pinlab.measure.page_accuracy import pins_shown
+from pinlab.measure.prices import at_entered, read_prices
+from pinlab.measure.progress import (
+    EMBED_MS,
+    FLOOR,
+    FULL,
+    ITEM_MS,
+    PICTURE_MS,
+    SWAPPED,
+    TOWER_MS,
+    Bar,
+    Progress,
+    say_nothing,
+)
 from pinlab.measure.remembered import Remembered, ScoreStore
 from pinlab.measure.report import write_report
+from pinlab.measure.robustness import CHANGES
 from pinlab.measure.statistics import MARGIN
 from pinlab.models.checkpoint import load_encoder, load_tokenizer, tower_folder
 from pinlab.models.features import pin_content, tower_outputs
@@ -53,16 +69,20 @@ from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
 from pinlab.records import PinLabError
 
 UPLOAD_PINS = 100
+PARTS = 3  # of swapped's embedding, each taken away once: see `_tables_with_parts_missing`
 TAKE_UPLOADS = ("full", "swapped", "base", "nearest")
 
 Keep = Callable[[str, Scorer], Scorer]
 
 
-def evaluate_lab(lab: Lab, names: Sequence[str] | None, margin: float = MARGIN) -> dict:
+def evaluate_lab(
+    lab: Lab, names: Sequence[str] | None, margin: float = MARGIN, prices: Path | None = None
+) -> dict:
     """Evaluate variants, write the report and return it.
 
     Args:
         names: of the variants, None for all. margin: the loss of Recall that still counts as "not worse".
+        prices: a file of entered prices, see `pinlab.measure.prices`; the report then has an "entered".
     """
     if not 0 < margin < 1:  # not a number fails, too
         raise PinLabError(f"--margin {margin}: it is a difference in Recall, so give a number between 0 and 1")
@@ -70,32 +90,39 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None, margin: float = MARGIN) 
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
+    entered = read_prices(prices) if prices else None
     chosen = {name: lab.variant(name) for name in names or known}
     seeds = {name: runs for name, runs in lab.seed_runs().items() if name in chosen}
     # The listed price of a CPU; a GPU's depends on the seller, so there the user enters it on the page.
     price = PRICES[0] if lab.device == "cpu" else None
     store = ScoreStore(lab.path / "runs" / "scores")
     keep = partial(remembered, store, answers_hash(lab))
-    report, rows = evaluate(
-        chosen,
-        lab.catalog,
-        lab.split,
-        lab=lab.path.name,
-        margin=margin,
-        seed_runs=seeds,
-        price=price,
-        embeddings=_embeddings(lab),
-        meter=energy_meter(lab.torch_device),
-        precompute=lambda: precompute_of(lab, chosen),
-        growth_sizes=SIZES,
-        # The whole evaluation looks deeper; one of some variants is for a quick look.
-        depth=None if names else lambda: depth_of(lab, chosen, keep),
-        remember=keep,
-        progress=_say,
-    )
+    embeddings = _embeddings(lab)
+    # The whole evaluation looks deeper; one of some variants is for a quick look.
+    planned = _planned(lab, chosen, seeds, deep=not names)
+    with Bar(planned) as bar:
+        report, rows = evaluate(
+            chosen,
+            lab.catalog,
+            lab.split,
+            lab=lab.path.name,
+            margin=margin,
+            seed_runs=seeds,
+            price=price,
+            embeddings=embeddings,
+            meter=energy_meter(lab.torch_device),
+            precompute=lambda: precompute_of(lab, chosen, bar.step),
+            growth_sizes=SIZES,
+            depth=None if names else lambda: depth_of(lab, chosen, keep, bar.step),
+            remember=keep,
+            progress=bar.step,
+        )
+    if entered:
+        report["entered"] = at_entered(report, entered)
     # A curve holds NaN where no board has a strict validation save; JSON knows only null.
     command = f"python -m pinlab evaluate {lab.path}" + (f" --variants {','.join(names)}" if names else "")
     command += f" --margin {margin}" if margin != MARGIN else ""
+    command += f" --prices {prices.name}" if prices else ""  # its folder is nobody's business
     made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
     extra = {"provenance": lab.provenance() | made, "training": training_table(lab), "rates_tried": rates_tried(lab)}
     report = plain(report | extra)
@@ -105,7 +132,7 @@ def evaluate_lab(lab: Lab, names: Sequence[str] | None, margin: float = MARGIN) 
     return report
 
 
-def precompute_of(lab: Lab, chosen: Mapping[str, Variant]) -> Precompute:
+def precompute_of(lab: Lab, chosen: Mapping[str, Variant], progress: Progress = say_nothing) -> Precompute:
     """What the offline work behind `swapped` and `cached` takes, measured on pins of the lab, as far as it has them.
 
     Called when the variants have answered: `cached` fills its store then, which its cold answer is to show.
@@ -123,8 +150,10 @@ def precompute_of(lab: Lab, chosen: Mapping[str, Variant]) -> Precompute:
     worker = PinWorker(tuned, PromptBuilder(load_tokenizer(folder)), encoder, lab.side, lab.torch_device)
     drawn = np.random.default_rng(0).permutation(len(lab.catalog))[: BATCH * BATCHES]
     pins = [lab.catalog.pins[row] for row in drawn]
-    _say(f"cost: embedding {len(pins)} pins")
-    return Precompute(measure_precompute(worker, [(lab.catalog.image_bytes(p.id), p.text) for p in pins]), sizes)
+    progress(f"cost: embedding {len(pins)} pins")
+    measured = measure_precompute(worker, [(lab.catalog.image_bytes(p.id), p.text) for p in pins])
+    progress(f"cost: {len(pins)} pins embedded", _precompute_work(lab))
+    return Precompute(measured, sizes)
 
 
 def training_table(lab: Lab) -> dict[str, dict]:
@@ -132,16 +161,18 @@ def training_table(lab: Lab) -> dict[str, dict]:
     return {name: json.loads((lab.path / "models" / name / "training.json").read_text()) for name in lab.trained()}
 
 
-def depth_of(lab: Lab, variants: Mapping[str, Variant], keep: Keep) -> Depth:
+def depth_of(
+    lab: Lab, variants: Mapping[str, Variant], keep: Keep, progress: Progress = say_nothing
+) -> Depth:
     """Everything a full evaluation looks into that this lab's models allow; `keep` stores what ablations score."""
+    progress("ablations: embedding and describing all pins anew")
     cold = np.array([pin.id in lab.split.cold for pin in lab.catalog.pins])
     floor = TfIdf(lab.catalog, (~cold).tolist())
     ablations = [Ablation(floor, "swapped", "TF-IDF floor: titles and descriptions alone, no model and no picture")]
     stale: dict[str, Any] = {}
     if "full" in variants:
         ablations += full_ablations(cast(FullVariant, variants["full"]))
-    # The pin encoder stands on the tower that is stored with `full`: without it nothing is embedded anew.
-    embeds = {"pin-encoder", "full"} <= set(lab.trained())
+    embeds = _embeds(lab)
     if "swapped" in variants:
         swapped = cast(SwappedVariant, variants["swapped"])
         ablations += swapped_ablations(swapped, _tables_with_parts_missing(lab) if embeds else {})
@@ -149,9 +180,42 @@ def depth_of(lab: Lab, variants: Mapping[str, Variant], keep: Keep) -> Depth:
     ablations += title_ablations([variants[name] for name in ("full", "swapped") if name in variants])
     ablations = [replace(a, variant=keep(a.what, a.variant)) for a in ablations]
     stale = {share: keep(f"stale {share}", variant) for share, variant in stale.items()}
-    takers = TAKE_UPLOADS if embeds else ("base",)
-    uploads = {name: variants[name] for name in takers if name in variants}
-    return Depth(ablations, stale, uploads, UPLOAD_PINS)
+    progress("ablations: all pins described anew", _anew_work(lab, variants))
+    return Depth(ablations, stale, {name: variants[name] for name in _takers(lab, variants)}, UPLOAD_PINS)
+
+
+def _embeds(lab: Lab) -> bool:
+    """The pin encoder stands on the tower that is stored with `full`: without it nothing is embedded anew."""
+    return {"pin-encoder", "full"} <= set(lab.trained())
+
+
+def _takers(lab: Lab, variants: Mapping[str, Variant]) -> list[str]:
+    return [name for name in (TAKE_UPLOADS if _embeds(lab) else ("base",)) if name in variants]
+
+
+def _planned(lab: Lab, chosen: Mapping[str, Variant], seeds: Mapping[str, Sequence[Variant]], deep: bool) -> float:
+    """The work that the parts of an evaluation will tell of, in the unit of `pinlab.measure.progress`."""
+    boards = len(lab.split.scored)
+    work = planned_work(chosen, lab.split, seeds, SIZES)
+    work += _precompute_work(lab) * ("swapped" in chosen and _embeds(lab))
+    if not deep:
+        return work
+    scored = FLOOR[0]  # TF-IDF; then pixels and words of full, parts and stale shares of swapped, and titles
+    scored += (2 + 1) * FULL[0] * ("full" in chosen)
+    scored += (PARTS * _embeds(lab) + len(STALE_SHARES) + 1) * SWAPPED[0] * ("swapped" in chosen)
+    uploads = len(_takers(lab, chosen)) * len(CHANGES) * min(UPLOAD_PINS, len(lab.catalog)) * PICTURE_MS
+    return work + boards * scored + uploads + _anew_work(lab, chosen)
+
+
+def _anew_work(lab: Lab, variants: Mapping[str, Variant]) -> float:
+    """Of describing all pins anew: by `full` without a part, and by `swapped` from embeddings without a part."""
+    per_pin = (TOWER_MS + 2 * ITEM_MS) * ("full" in variants)
+    per_pin += (TOWER_MS + EMBED_MS + PARTS * ITEM_MS / 4) * ("swapped" in variants and _embeds(lab))
+    return len(lab.catalog) * per_pin
+
+
+def _precompute_work(lab: Lab) -> float:
+    return (min(BATCH * BATCHES, len(lab.catalog)) + BATCH) * EMBED_MS + ALONE * PICTURE_MS
 
 
 def remembered(store: ScoreStore, key: str, name: str, variant: Scorer) -> Remembered:

@@ -303,12 +303,18 @@ def api_dollars_per_1000_images(images: float, usd_per_image: float) -> float:
     return 1000 * images * usd_per_image
 
 
-def own_price(usd_per_hour: float, date: str, hardware: str = "as entered") -> Price:
-    """A price that the user entered, beside the listed ones. `date`: of the entry (ISO 8601)."""
+def own_price(
+    usd_per_hour: float,
+    date: str,
+    hardware: str = "as entered",
+    name: str = "own price",
+    source: str = "entered by the user",
+) -> Price:
+    """A price that the user entered, beside the listed ones. `date`: of the price (ISO 8601)."""
     _check_not_negative(usd_per_hour=usd_per_hour)
     if math.isinf(usd_per_hour):
         raise ValueError("usd_per_hour must be finite")
-    return Price("own price", hardware, usd_per_hour, "entered by the user", date)
+    return Price(name, hardware, usd_per_hour, source, date)
 
 
 def precompute_dollars_per_1000(

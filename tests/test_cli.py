@@ -141,6 +141,7 @@ BAD = {
     "export without a place": (["export", LAB], "Missing option '--out'"),
     "export over a stranger": (["export", LAB, "--out", LAB], "LAB is there and is no earlier export"),
     "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
+    "no price file": (["evaluate", LAB, "--prices", "nowhere.json"], "nowhere.json: not a readable price file"),
     "a margin of 0": (["evaluate", LAB, "--margin", "0"], "--margin 0.0: it is a difference in Recall"),
     "a margin below 0": (["evaluate", LAB, "--margin", "-0.02"], "--margin -0.02: it is a difference in Recall"),
     "a margin in percent": (["evaluate", LAB, "--margin", "2"], "--margin 2.0: it is a difference in Recall"),
@@ -185,6 +186,21 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     assert open_lab(lab).report() is not None
     for fields in report["variants"].values():  # one table of pin embeddings for all of them, as int8 rows of length 1
         assert 0 <= fields["diversity_at_10"]["mean"] <= 2
+
+
+def test_a_lab_that_holds_nothing_out_is_refused_and_its_report_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lab = toy.copy_lab(tmp_path)
+    path = lab / "catalog" / "split.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scored": []}))
+    capfd.readouterr()
+    assert run_here(monkeypatch, "evaluate", lab, "--variants", "popular,random") == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "pinlab: no board of this lab is scored: each needs 3 train pins and a test pin" in err
+    assert "Traceback" not in err
+    assert not (lab / "reports").exists()
 
 
 def test_a_lab_without_embeddings_is_evaluated_without_diversity(

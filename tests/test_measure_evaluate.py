@@ -499,6 +499,6 @@ def test_other_seeds_stand_beside_the_interval():
 
 def test_progress_tells_what_is_going_on():
     lines: list[str] = []
-    full_report(timed_boards=2, progress=lines.append)
+    full_report(timed_boards=2, progress=lambda line, *_: lines.append(line))
     assert "swapped: 12 of 12 boards" in lines
     assert lines[-1] == "cost: 2 of 2 boards"

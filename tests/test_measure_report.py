@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import html.parser
 import io
 import json
@@ -24,6 +25,7 @@ from pinlab.measure.evaluate import evaluate
 from pinlab.measure.page import PARTS, headline, render_page
 from pinlab.measure.page_accuracy import pins_shown
 from pinlab.measure.page_cost import growth_figure, pareto_figure, pareto_front
+from pinlab.measure.prices import Entered, at_entered, enter_api, enter_own
 from pinlab.measure.report import read_report, read_rows, report_csv, report_latex, write_report
 from pinlab.measure.statistics import verdict
 from pinlab.records import Answer, Board, Cost, Hit, Pin, PinLabError
@@ -50,8 +52,8 @@ class Fake:
 
 
 @pytest.fixture(scope="module")
-def evaluated():
-    """A report with everything in it, and with names that attack the page."""
+def evaluated_lab():
+    """A catalog and a split with names that attack the page."""
     ids = [f"p{i:03d}" for i in range(120)]
     rng = np.random.default_rng(0)
     boards, sides = [], {"train": {}, "validation": {}, "test": {}, "strict": {}}
@@ -69,7 +71,13 @@ def evaluated():
             sides[side][f"b{number:02d}"] = tuple(pins)
     catalog = Catalog([Pin(i, "a cat" if n % 2 else "", "", EVIL, "", "") for n, i in enumerate(ids)], {}, boards, {})
     clusters = {board.id: number // 2 for number, board in enumerate(boards)}
-    split = Split(seed=0, cold=cold, scored=tuple(sorted(clusters)), clusters=clusters, **sides)
+    return catalog, Split(seed=0, cold=cold, scored=tuple(sorted(clusters)), clusters=clusters, **sides)
+
+
+@pytest.fixture(scope="module")
+def evaluated(evaluated_lab):
+    """A report with everything in it, and with names that attack the page."""
+    catalog, split = evaluated_lab
     plan = {"base": (2.0, 61.0), "full": (0.62, 60.0), "cached": (0.62, 31.0), "swapped": (0.55, 6.0), EVIL: (9.0, 0.2)}
     variants = {name: Fake(name, catalog, split, *numbers) for name, numbers in plan.items()}
     seeds = {"swapped": [Fake("swapped", catalog, split, 0.6, 6.0)]}
@@ -524,3 +532,65 @@ def test_a_floor_of_words_above_a_model_is_said(floor, behind):
     note = floor_note(report)
     assert note.endswith(f"alone ({floor:.3f}) is above {behind}.") if behind else note == ""
     assert floor_note({"variants": report["variants"]}) == ""
+
+
+PRICED = {
+    "own": {"name": f"rack {EVIL}", "usd_per_hour": 0.5, "source": f"invoice {EVIL}", "date": "2026-11-01"},
+    "api": {"name": f"an API {EVIL}", "usd_per_image": 0.002, "source": f"page {EVIL}", "date": "2026-11-02"},
+}
+
+
+def test_entered_prices_stand_beside_the_listed_one_as_modelled(evaluated):
+    report, _ = evaluated
+    entered = at_entered(report, Entered(enter_own(PRICED["own"]), enter_api(PRICED["api"])))
+    outline = Outline()
+    outline.feed(render_page({**report, "entered": entered}))
+    text = " ".join(outline.text)
+    assert "At entered prices" in text
+    assert "$ per 1,000, listed" in text
+    assert "Modelled. Entered: rack" in text
+    assert "listed: HF Spaces CPU upgrade" in text
+    assert "Against an API at the price entered: swapped costs" in text
+    assert "1,000 requests of 10 pictures would cost $20" in text
+    assert [tag for tag, attributes in outline.tags if "onerror" in attributes] == []
+    outline = Outline()
+    outline.feed(render_page(report))
+    assert "At entered prices" not in " ".join(outline.text)
+    assert "Against an API: not tested here, no price was entered." in " ".join(outline.text)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+def test_rows_that_end_in_the_middle_are_refused(evaluated, tmp_path, share):
+    report, rows = evaluated
+    write_report(report, rows, tmp_path)
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(PinLabError, match=r"rows\.parquet: cannot be read .*evaluate` again"):
+        read_rows(tmp_path)
+
+
+def seen(page):
+    """The text of a page, without its scripts, styles and the settings, which are JSON and say null."""
+    return re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(script|style|pre).*?</\1>", " ", page))
+
+
+@pytest.mark.parametrize(
+    ("boards", "noise"), [(1, None), (1, 0.5), (24, 0.5)], ids=["one board", "one tie", "all ties"]
+)
+def test_what_gives_no_interval_or_no_difference_is_said_in_words(evaluated_lab, boards, noise):
+    catalog, split = evaluated_lab
+    some = dataclasses.replace(split, scored=split.scored[:boards])
+    noises = {"full": noise or 2.0, "swapped": noise or 0.4}
+    variants = {name: Fake(name, catalog, some, noises[name], 60.0 if name == "full" else 6.0) for name in noises}
+    report, _ = evaluate(variants, catalog, some, price=PRICES[0], timed_boards=2)
+    pair = report["pairs"]["swapped_vs_full"]["recall_at_10"]
+    if boards == 1:
+        assert pair["verdict"] == "undecided: fewer than two independent groups of boards give no interval"
+        assert pair["low"] is None
+    else:
+        assert (pair["win"], pair["loss"], pair["diff"]) == (0, 0, 0)
+        assert pair["verdict"] == "not worse by more than the margin"
+    json.dumps(report, allow_nan=False)
+    words = seen(render_page(report))
+    assert pair["verdict"].partition(":")[0] in words
+    assert not re.search(r"\b(nan|NaN|inf|Infinity|None|null|undefined)\b", words)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pinlab.measure.accuracy import BoardCase, BoardScore, K, interval_of, score_boards, values_of
+from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.statistics import NOT_COMPARED, compare
 from pinlab.models.prompt import PinPart
 from pinlab.models.vision import VisionFeatures
@@ -141,7 +142,7 @@ def run_ablations(
     cases: Sequence[BoardCase],
     whole: Mapping[str, Sequence[BoardScore]],
     interval: Mapping[str, int],
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = say_nothing,
 ) -> dict[str, dict[str, Any]]:
     """Recall of every ablation and its difference from the whole variant; the report's "ablations"."""
     titled = [replace(c, query=Query(text=catalog.board[c.board].title, board=c.board)) for c in cases]

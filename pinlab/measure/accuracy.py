@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pinlab.measure.progress import Progress, batched_work, say_nothing
 from pinlab.measure.statistics import estimate
 from pinlab.metrics import (
     diversity_at_k,
@@ -188,7 +189,7 @@ def score_boards(
     variant: Scorer,
     catalog: Catalog,
     cases: Sequence[BoardCase],
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = say_nothing,
     facts: PinFacts | None = None,
 ) -> list[BoardScore]:
     """Score every board with `variant.scores`, in the order of `cases`.
@@ -205,8 +206,8 @@ def score_boards(
         chunk = cases[start : start + CHUNK]
         for case, scores in zip(chunk, _checked_scores(variant, chunk, len(ids)), strict=True):
             results.append(_score_board(case, scores, ids, catalog, facts))
-        if progress is not None:
-            progress(f"{variant.name}: {len(results)} of {len(cases)} boards")
+        work = len(chunk) * batched_work(variant)
+        progress(f"{variant.name}: {len(results)} of {len(cases)} boards", work, getattr(variant, "kept", False))
     return results
 
 

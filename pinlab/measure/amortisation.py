@@ -295,6 +295,34 @@ def amortise(
     }
 
 
+def amortise_again(report: Mapping[str, Any], price: Price | None, scenarios: Sequence[Scenario]) -> dict[str, Any]:
+    """As `amortise`, from what a report holds: the same measurements at another price, for other services.
+
+    Raises:
+        KeyError: the report has no "amortisation"; look first.
+    """
+    known = report["amortisation"]
+    return amortise(
+        known["ms_per_pin"],
+        known["gflops_per_pin"],
+        model_latencies(report),
+        known["pins_per_request"],
+        known["bytes_per_pin"],
+        price,
+        known["cached_ms_per_pin"],
+        scenarios,
+    )
+
+
+def model_latencies(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """p50 in ms of the subject and of its rivals, which are the variants with a model."""
+    return {
+        name: fields["latency_ms"]["p50"]
+        for name, fields in report["variants"].items()
+        if name == SUBJECT or fields["gflops"]
+    }
+
+
 def _break_even(
     ours: float | None, theirs: float | None, our_pin: float | None, their_pin: float | None, pins: int | None
 ) -> float | None:

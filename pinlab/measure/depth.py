@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pinlab.measure.ablation import Ablation, recall_interval, run_ablations
 from pinlab.measure.accuracy import BoardCase, BoardScore, K, Scorer, Variant, score_boards
+from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.robustness import robustness
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def look_into(
     cases: Sequence[BoardCase],
     scores: Mapping[str, Sequence[BoardScore]],
     interval: Mapping[str, int],
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = say_nothing,
 ) -> dict[str, Any]:
     """The parts "ablations", "staleness", "robustness" and "boards_of_note" of the report; only those asked for."""
     found: dict[str, Any] = {}

@@ -74,6 +74,10 @@ COLOURS = {
     "nearest": "#c4621d", "cosave": "#8a8a30",
 }  # fmt: skip
 GREY = "#85858f"
+SYMBOLS = {  # so that lines differ in shape as well
+    "full": "square", "cached": "square-open", "swapped": "circle", "base": "diamond", "nearest": "triangle-up",
+    "cosave": "cross", "popular": "x", "random": "star",
+}  # fmt: skip
 
 
 def render_document(title: str, body: str, figures: Mapping[str, Any], script: str = "") -> str:
@@ -157,7 +161,7 @@ def layout(x_axis: Mapping[str, Any], y_title: str) -> dict[str, Any]:
     clear = "rgba(0,0,0,0)"
     return {
         "xaxis": {**x_axis, **grid},
-        "yaxis": {"rangemode": "tozero", "title": {"text": y_title}, **grid},
+        "yaxis": {"rangemode": "tozero", "title": {"text": y_title, "standoff": 14}, "automargin": True, **grid},
         "margin": {"t": 16, "r": 16},
         "legend": {"orientation": "h", "y": -0.25},
         "paper_bgcolor": clear,

@@ -37,10 +37,19 @@ from pinlab.measure.accuracy import (
     score_boards,
     values_of,
 )
-from pinlab.measure.growth import growth
+from pinlab.measure.growth import TIMED, growth
+from pinlab.measure.progress import Progress, alone_work, batched_work, say_nothing
 from pinlab.measure.significance import holm
 from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare
-from pinlab.measure.workload import Timed, choose_boards, cost_summary, disagreements, first_answers, run_workload
+from pinlab.measure.workload import (
+    PINS,
+    Timed,
+    choose_boards,
+    cost_summary,
+    disagreements,
+    first_answers,
+    run_workload,
+)
 from pinlab.metrics import CARDS, coverage_at_k, gini_at_k
 from pinlab.records import PinLabError
 
@@ -52,6 +61,7 @@ if TYPE_CHECKING:
     from pinlab.measure.machine import EnergyMeter
 
 FORMAT = 1
+TIMED_BOARDS = 30
 SUBJECT = "swapped"
 METRICS = (*BOARD_METRICS, f"strict_recall_at_{K}", f"cold_recall_at_{K}")
 COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}")
@@ -75,7 +85,7 @@ def evaluate(
     split: Split,
     *,
     lab: str = "",
-    timed_boards: int = 30,
+    timed_boards: int = TIMED_BOARDS,
     seed: int = 0,
     margin: float = MARGIN,
     resamples: int = RESAMPLES,
@@ -87,7 +97,7 @@ def evaluate(
     precompute: Callable[[], Precompute] | None = None,
     growth_sizes: Sequence[int] = (),
     embeddings: np.ndarray | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = say_nothing,
 ) -> tuple[dict[str, Any], list[Row]]:
     """Measure variants on one lab, as the module describes.
 
@@ -107,7 +117,7 @@ def evaluate(
         growth_sizes: numbers of pins for the report's `growth`; none leaves it out.
         embeddings: (N, E) pin embeddings in catalog order, rows of length 1, the same for every variant; None leaves
             diversity null.
-        progress: called with one line of text now and then.
+        progress: told of every step; `planned_work` says how much there is in all.
 
     Returns:
         (report, rows): the report holds plain JSON values only, null where there is no number; rows are one per
@@ -147,6 +157,28 @@ def evaluate(
     if seed_runs:
         report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, remember, progress)
     return plain(report), plain([row for name in variants for row in rows_of(name, scores[name])])
+
+
+def planned_work(
+    variants: Mapping[str, Variant],
+    split: Split,
+    seed_runs: Mapping[str, Sequence[Variant]],
+    growth_sizes: Sequence[int],
+    timed_boards: int = TIMED_BOARDS,
+) -> float:
+    """How much `evaluate` will tell its progress of, in all; what `depth` and `precompute` do comes on top.
+
+    Args: as `evaluate` takes them.
+    """
+    shown = [len(split.query_pins(board)) for board in split.scored]
+    most = min(max(shown, default=0), PINS)
+    timed = sum(pins == most for pins in shown)  # as `choose_boards` counts them
+    runs = [run for name, some in seed_runs.items() for run in some if run is not variants.get(name)]
+    scored = sum(map(batched_work, variants.values()))
+    asked = sum(map(alone_work, variants.values()))
+    cut = sum(size < max(shown, default=0) for size in growth_sizes)  # the other sizes' scores are known by then
+    requests = min(timed_boards, timed) + min(TIMED, timed) * sum(size <= most for size in growth_sizes)
+    return len(shown) * (scored * (1 + cut) + sum(map(batched_work, runs))) + asked * requests
 
 
 def plain(value: Any) -> Any:
@@ -245,7 +277,7 @@ def _seeds(
     catalog: Catalog,
     cases: Sequence[BoardCase],
     remember: Callable[[str, Scorer], Scorer],
-    progress: Callable[[str], None] | None,
+    progress: Progress,
 ) -> dict[str, dict[str, list[float | None]]]:
     """Variant -> metric -> its mean for every seed, the evaluated variant's own first."""
     seeds: dict[str, dict[str, list[float | None]]] = {}
@@ -309,18 +341,13 @@ def _methods_of(variants: Mapping[str, Variant], meter: EnergyMeter | None) -> d
 
 def _amortisation(report: Mapping[str, Any], precompute: Precompute, price: Price | None) -> dict[str, Any]:
     """Offline work against the latencies of this report; rivals are the variants with a model."""
-    from pinlab.measure.amortisation import amortise
+    from pinlab.measure.amortisation import amortise, model_latencies
 
-    latencies = {
-        name: fields["latency_ms"]["p50"]
-        for name, fields in report["variants"].items()
-        if name == SUBJECT or fields["gflops"]
-    }
     measured = precompute.measured or {}
     found = amortise(
         measured.get("ms_per_pin"),
         measured.get("gflops_per_pin"),
-        latencies,
+        model_latencies(report),
         report["workload"]["pins"],
         precompute.bytes_per_pin,
         price,

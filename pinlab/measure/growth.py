@@ -6,13 +6,14 @@ token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pinlab.measure.accuracy import BoardCase, BoardScore, K, Variant, interval_of, score_boards, values_of
+from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.statistics import RESAMPLES
 from pinlab.measure.workload import choose_boards, first_answers, percentiles, run_workload
 
@@ -33,7 +34,7 @@ def growth(
     seed: int = 0,
     resamples: int = RESAMPLES,
     known: Mapping[str, Sequence[BoardScore]] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = say_nothing,
 ) -> dict[str, Any]:
     """Measure every variant at every number of pins.
 
@@ -45,7 +46,7 @@ def growth(
         sizes: numbers of pins, each 1 or more. timed: boards timed for each.
         seed, resamples: of the choice of boards and of the bootstrap.
         known: scores of the whole queries, to spare scoring again the sizes that cut none.
-        progress: called with one line of text now and then.
+        progress: told of every step.
 
     Returns:
         {"pins", "variants": {name: {"latency_ms", "gflops", "recall_at_10"}}, "timed_boards"}: one entry per size
@@ -83,7 +84,7 @@ def _scores(
     cases: Sequence[BoardCase],
     size: int,
     known: Mapping[str, Sequence[BoardScore]] | None,
-    progress: Callable[[str], None] | None,
+    progress: Progress,
 ) -> dict[str, Sequence[BoardScore]]:
     short = [shortened(case, size) for case in cases]
     whole = all(len(case.query.pins) <= size for case in cases)

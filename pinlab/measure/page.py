@@ -35,8 +35,10 @@ from pinlab.measure.page_accuracy import (
 )
 from pinlab.measure.page_cost import (
     amortisation_section,
+    api_words,
     break_even_figure,
     cost_section,
+    entered_section,
     growth_figure,
     growth_section,
     pareto_figure,
@@ -58,8 +60,9 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes] | None 
         pictures: pin id -> WebP bytes for the boards of note, see `pinlab.measure.page_accuracy.pins_shown`.
     """
     before = (_verdict, _claims, accuracy_section, cost_section, pareto_section, pairs_section, slices_section)
-    more = (growth_section, amortisation_section, robustness_section, ablations_section, staleness_section)
-    body = "".join(section(report) for section in (*before, *more))
+    more = (growth_section, amortisation_section, entered_section)
+    tests = (robustness_section, ablations_section, staleness_section)
+    body = "".join(section(report) for section in (*before, *more, *tests))
     body += boards_section(report, pictures or {}) + _training(report) + _how(report)
     drawn = {
         "plot": pareto_figure(report),
@@ -94,6 +97,17 @@ def _headlines(rival: str) -> dict[str, str]:
     }
 
 
+def verdict_lines(report: Mapping[str, Any]) -> list[str]:
+    """The headline, the numbers behind it, a warning of the floor, and what a request saves, as text."""
+    rival, pair = _main_pair(report)
+    lines = [headline(report)]
+    for name, metric in ((f"Recall@{K}", RECALL), ("Strict slice", STRICT)):
+        found = (pair or {}).get(metric)
+        if found and found["diff"] is not None:
+            lines.append(f"{_sides(report, name, metric, rival)}{signed(found)}: {found['verdict']}.")
+    return [*lines, *_notes(report)]
+
+
 def _verdict(report: Mapping[str, Any]) -> str:
     rival, pair = _main_pair(report)
     lines: list[str] = [headline(report)]
@@ -102,11 +116,20 @@ def _verdict(report: Mapping[str, Any]) -> str:
         for name, metric in ((f"Recall@{K}", RECALL), ("Strict slice", STRICT)):
             found = pair[metric]
             if found["diff"] is not None:
-                ours, theirs = (report["variants"][v][metric]["mean"] for v in ("swapped", rival))
-                numbers = f"{name}: {number(ours)} against {number(theirs)}, {signed(found)}: "
+                numbers = f"{_sides(report, name, metric, rival)}{signed(found)}: "
                 lines.append(Markup(f"{escaped(numbers)}{live(found, found['verdict'])}."))
-    if note := floor_note(report):
-        lines.append(note)
+    return verdict_box([*lines, *_notes(report)])
+
+
+def _sides(report: Mapping[str, Any], name: str, metric: str, rival: str) -> str:
+    ours, theirs = (report["variants"][variant][metric]["mean"] for variant in ("swapped", rival))
+    return f"{name}: {number(ours)} against {number(theirs)}, "
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    """What stands under the verdict."""
+    note = floor_note(report)
+    lines = [note] if note else []
     for name in ("full", "cached"):
         if saved := (report.get("saved") or {}).get(name):
             lines.append(
@@ -114,16 +137,20 @@ def _verdict(report: Mapping[str, Any]) -> str:
                 f"{percent(saved['latency_ms'])} of the latency (measured) and {percent(saved['gflops'])} of the "
                 f"FLOPs (counted)."
             )
-    return verdict_box(lines)
+    return lines
+
+
+def claims(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """DESIGN.md section 1: three public numbers, three baselines, and what this evaluation says to each, as text."""
+    return [
+        ("Cost -90 %", "a frontier model's API", _cost_claim(report)),
+        ("Accuracy +30 %", "an off-the-shelf model", _accuracy_claim(report)),
+        ("Latency 20x", "encoding every image at run time, one by one", _latency_claim(report)),
+    ]
 
 
 def _claims(report: Mapping[str, Any]) -> str:
-    """DESIGN.md section 1: three public numbers, three baselines, and what this evaluation says to each."""
-    rows = [
-        ("Cost -90 %", [Words("a frontier model's API"), Words(_cost_claim(report))]),
-        ("Accuracy +30 %", [Words("an off-the-shelf model"), Words(_accuracy_claim(report))]),
-        ("Latency 20x", [Words("encoding every image at run time, one by one"), Words(_latency_claim(report))]),
-    ]
+    rows = [(claim, [Words(baseline), Words(found)]) for claim, baseline, found in claims(report)]
     caption = "Three public claims about Pinterest's swap have three different baselines. They are not one effect."
     heads = ["Claim", Words("Its baseline"), Words("Measured here")]
     note = (
@@ -135,7 +162,7 @@ def _claims(report: Mapping[str, Any]) -> str:
 
 
 def _cost_claim(report: Mapping[str, Any]) -> str:
-    parts = ["Against an API: not tested here."]
+    parts = [_api_claim(report)]
     for name in ("full", "cached"):
         saved = (report.get("saved") or {}).get(name)
         if not saved:
@@ -150,6 +177,15 @@ def _cost_claim(report: Mapping[str, Any]) -> str:
             f"{percent(saved['gflops'])} fewer FLOPs (counted){dollars}."
         )
     return " ".join(parts)
+
+
+def _api_claim(report: Mapping[str, Any]) -> str:
+    """What an entered API price says; PinLab lists none of its own."""
+    api = (report.get("entered") or {}).get("api")
+    share = api and api["saved"].get("swapped")
+    if share is None:
+        return "Against an API: not tested here, no price was entered."
+    return f"Against an API at the price entered: swapped costs {percent(share)} less (modelled). {api_words(api)}"
 
 
 def _accuracy_claim(report: Mapping[str, Any]) -> str:

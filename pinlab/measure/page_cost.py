@@ -9,6 +9,7 @@ from pinlab.measure.accuracy import K
 from pinlab.measure.document import (
     COLOURS,
     GREY,
+    SYMBOLS,
     Words,
     chart,
     escaped,
@@ -16,6 +17,7 @@ from pinlab.measure.document import (
     folded,
     gap,
     layout,
+    percent,
     rounded,
     table,
 )
@@ -199,8 +201,51 @@ def break_even_figure(report: Mapping[str, Any]) -> dict[str, Any]:
             traces.append({"type": "scatter", "x": x, "y": [min(top), max(top)], **mark})
     x_axis = {"type": "log", "dtick": 1, "title": {"text": "reads of a pin between two refreshes (log)"}}
     shape = layout(x_axis, "$ per 1,000 requests")
-    shape["yaxis"] |= {"type": "log", "dtick": 1}
+    shape["yaxis"] |= {"type": "log", "dtick": 1, "tickformat": "~g"}  # plotly would write 100µ
     return {"data": traces, "layout": shape}
+
+
+def entered_section(report: Mapping[str, Any]) -> str:
+    """The same costs at prices that somebody entered, beside the listed one; empty without such."""
+    entered = report.get("entered") or {}
+    own, api = entered.get("own"), entered.get("api")
+    listed, parts = report.get("price"), []
+    if own:
+        beside = f"; listed: {listed['name']}, ${rounded(listed['usd_per_hour'])} an hour" if listed else ""
+        about = (
+            f"Modelled. Entered: {own['name']}, ${rounded(own['usd_per_hour'])} an hour ({own['source']}, "
+            f"{own['date']}){beside}. Machines fully used, one request at a time; a day's dollars are those of the "
+            "scenarios above."
+        )
+        days = own.get("scenarios") or {}
+        heads = ["Variant", "$ per 1,000, listed", "$ per 1,000, entered", *(f"{name}, $ a day" for name in days)]
+        rows = [
+            (name, [rounded((report["variants"].get(name) or {}).get("usd_per_1000")), rounded(value),
+                    *(rounded(day.get(name)) for day in days.values())])
+            for name, value in own["usd_per_1000"].items()
+        ]  # fmt: skip
+        parts.append(table("At the entered price", heads, rows, about, subject="swapped"))
+    if api:
+        about = f"Modelled. {api_words(api)} Less: share of that dollar figure which each variant does without."
+        rows = [(name, [percent(share)]) for name, share in api["saved"].items() if share is not None]
+        parts.append(table("Against the API", ["Variant", "Less"], rows, about, subject="swapped"))
+    return "<h2>At entered prices</h2>" + "".join(parts) if parts else ""
+
+
+def api_words(api: Mapping[str, Any]) -> str:
+    """One sentence on what 1,000 requests to the entered API would cost."""
+    if api.get("usd_per_image") is not None:
+        asked = f"${rounded(api['usd_per_image'])} a picture"
+    else:
+        asked = (
+            f"${rounded(api['usd_per_million_tokens'])} per million tokens, {rounded(api['tokens_per_image'])} "
+            "tokens a picture"
+        )
+    return (
+        f"{api['name']}, {asked} ({api['source']}, {api['date']}): 1,000 requests of {api['images']} pictures would "
+        f"cost ${rounded(api['usd_per_1000'])}, words not counted. An API's model is of another size than those here: "
+        "this compares bills, not models."
+    )
 
 
 def _precompute(found: Mapping[str, Any]) -> str:
@@ -268,7 +313,9 @@ def _bytes(value: float | None) -> str:
 
 def _line(name: str, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     line = {"color": COLOURS.get(name, GREY)}
-    return {"type": "scatter", "mode": "lines+markers", "name": escaped(name), "x": x, "y": y, "line": line}
+    marker = {"symbol": SYMBOLS.get(name, "circle"), "size": 8}
+    lines = {"type": "scatter", "mode": "lines+markers", "name": escaped(name), "x": x, "y": y}
+    return lines | {"line": line, "marker": marker}
 
 
 def _bars(values: Sequence[tuple[float, float | None, float | None]]) -> dict[str, Any]:

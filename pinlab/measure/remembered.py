@@ -57,7 +57,13 @@ class Remembered:
 
     def __init__(self, variant: Scorer, key: str, store: ScoreStore) -> None:
         self.name, self.variant, self.key, self.store = variant.name, variant, key, store
+        self.kept = False  # whether the last scores were there already
 
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
         """float32 (Q, N), as the variant gave them once."""
-        return self.store.get(self.key, queries, lambda: self.variant.scores(queries))
+        self.kept = True
+        return self.store.get(self.key, queries, lambda: self._make(queries))
+
+    def _make(self, queries: Sequence[Query]) -> np.ndarray:
+        self.kept = False
+        return self.variant.scores(queries)

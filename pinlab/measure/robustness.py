@@ -13,6 +13,7 @@ import numpy as np
 
 from pinlab.catalog.images import read_image, recolour, reencode
 from pinlab.measure.accuracy import K, Variant
+from pinlab.measure.progress import PICTURE_MS, Progress, say_nothing
 from pinlab.metrics import overlap_at_k, rbo
 from pinlab.records import Query
 
@@ -37,7 +38,7 @@ def robustness(
     catalog: Catalog,
     split: Split,
     pins: int,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = say_nothing,
 ) -> dict[str, dict[str, dict[str, float | int | None]]]:
     """Ask every variant about some catalog pictures as uploads, unchanged and changed.
 
@@ -58,8 +59,7 @@ def robustness(
         lists: dict[str, list[list[str]]] = {}
         for change, apply in CHANGES.items():
             lists[change] = [_ask(variant, apply(picture)) for picture in pictures]
-            if progress is not None:
-                progress(f"{name}: {len(asked)} uploads, {change}")
+            progress(f"{name}: {len(asked)} uploads, {change}", len(asked) * PICTURE_MS)
         result[name] = {change: _compare(asked, lists[UNCHANGED], lists[change], friends) for change in CHANGES}
     return result
 

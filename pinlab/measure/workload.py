@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pinlab.measure.accuracy import BoardCase, K, Variant
+from pinlab.measure.progress import Progress, alone_work, say_nothing
 from pinlab.measure.statistics import LEVEL
 from pinlab.metrics import rank
 from pinlab.records import Answer
@@ -64,7 +65,7 @@ def first_answers(variants: Mapping[str, Variant], warm_up: BoardCase | None) ->
 def run_workload(
     variants: Mapping[str, Variant],
     cases: Sequence[BoardCase],
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = say_nothing,
     label: str = "cost",
 ) -> dict[str, list[Timed]]:
     """Ask every variant for every board, one query at a time; `first_answers` has warmed them up.
@@ -80,8 +81,7 @@ def run_workload(
             started = time.perf_counter()
             answer = variants[name].answer(case.query, K)
             timed[name].append(Timed(case, answer, (time.perf_counter() - started) * 1e3))
-        if progress is not None:
-            progress(f"{label}: {number + 1} of {len(cases)} boards")
+        progress(f"{label}: {number + 1} of {len(cases)} boards", sum(map(alone_work, variants.values())))
     return timed
 
 

@@ -17,7 +17,7 @@ MAX_CROP, MIN_SCALE, QUALITIES = 0.1, 0.3, (50, 90)
 
 def catalog_images(catalog: Catalog, side: int = IMAGE_SIDE) -> Tensor:
     """uint8 (N, side, side, 3): every pin's picture, letterboxed."""
-    pins = tqdm(catalog.pins, desc="pictures", mininterval=2)
+    pins = tqdm(catalog.pins, desc="pictures", mininterval=2, leave=None)  # below another bar: gone when done
     return torch.from_numpy(np.stack([letterbox(read_image(catalog.image_bytes(p.id), p.id), side) for p in pins]))
 
 

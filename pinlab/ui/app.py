@@ -1,4 +1,4 @@
-"""The app: three pages over one lab. Building it starts nothing; `launch` with `launch_options` does."""
+"""The app: five pages over one lab. Building it starts nothing; `launch` with `launch_options` does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pinlab.ui import about, api, compare, map, server, text  # noqa: A004 - the page is called Map
+from pinlab.ui import about, api, compare, limits, map, scoreboard, server, text  # noqa: A004 - the page is called Map
 from pinlab.ui.answers import ask, one_at_a_time
 from pinlab.ui.cards import Deck
 from pinlab.ui.theme import make_theme
@@ -27,9 +27,11 @@ def build_app(lab: Lab) -> gr.Blocks:
     points_url = f"ui/points.json?v={lab.catalog.content_hash[:12]}"
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
         widget("header", header_view(lab), "header")
-        with gr.Tabs(elem_id="pages"):
+        with gr.Tabs(elem_id="pages") as tabs:
             page = compare.build(deck, demo)
             map.build(deck, points_url, page.board, page.visit)
+            scoreboard.build(deck)
+            limits.build(deck, page, tabs)
             about.build(lab)
         api.build(lab)
     return demo.queue(max_size=WAITING_LINE, api_open=False)
@@ -91,6 +93,7 @@ def launch_options(lab: Lab) -> dict[str, Any]:
 def _head() -> str:
     """Styles and words, inline: both are in place before the first widget is drawn, so nothing jumps."""
     urls = {"map": server.asset_url("map.js"), "plotly": server.asset_url("plotly.min.js")}
+    urls["sheet"] = server.asset_url("sheet.js")
     words = json.dumps(text.SCRIPT | {"urls": urls}).replace("</", "<\\/")
     style = (server.STATIC / "pinlab.css").read_text()
     return f"<style>{style}</style><script>window.PinLabText = {words};</script>"

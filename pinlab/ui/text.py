@@ -297,3 +297,216 @@ SCRIPT = {
     "groups": MAP_GROUPS,
     "tags": TAGS,
 }
+
+# ---------------------------------------------------------------- Scoreboard
+TAB_SCOREBOARD = "Scoreboard"
+SCORE_NO_REPORT = (
+    "This lab has no evaluation report yet, so there is no verdict, no cost and no curve to show. Make one, then start "
+    "the app again:"
+)
+SCORE_NO_REPORT_RUN = "The live run below works without a report: it asks the models now."
+SCORE_BROKEN = "The report of this lab cannot be read: {message}"
+SCORE_COMMAND = "python -m pinlab evaluate {lab}"
+SCORE_VERDICT = "Verdict"
+SCORE_SOURCE = (
+    "From the report of {date}: {boards} boards in {clusters} groups of linked ones, {device}. Made with: {command}"
+)
+SCORE_TAGS = (
+    ("measured", "read from a clock or from held-out saves"),
+    ("counted", "exact for these shapes, not timed"),
+    ("modelled", "computed from a measured number and a named assumption"),
+)
+SCORE_CLAIMS = "Three claims, three baselines"
+SCORE_CLAIMS_COLUMNS = ("Claim", "Its baseline", "Here")
+SCORE_PARETO = "Accuracy against cost"
+SCORE_PARETO_CAPTION = (
+    "Up is better, left is cheaper; the time axis is logarithmic. Bars are 95 % intervals on both axes. Filled and on "
+    "the dotted line: no other model is both as good and as fast."
+)
+SCORE_PARETO_LABEL = "Recall@10 of each model against its time for one request; the table below has the same numbers"
+SCORE_TABLE = "Every model in numbers"
+SCORE_TABLE_COLUMNS = (
+    ("Model", ""), ("Recall@10", "measured"), ("Strict slice", "measured"), ("Cold pins", "measured"),
+    ("Time, p50", "measured"), ("Computation", "counted"), ("Tokens", "counted"), ("Images encoded", "counted"),
+    ("Per 1,000 answers", "modelled"),
+)  # fmt: skip
+SCORE_TABLE_NOTE = (
+    "Time, computation, tokens and images: one request of {pins} pins, warm, one at a time, n = {n}. Dollars: {price}. "
+    "Brackets hold 95 % intervals."
+)
+SCORE_NO_PRICE = "no listed price for this machine; enter one below"
+SCORE_GROWTH = "Growth with pins"
+SCORE_GROWTH_CAPTION = "Time of one request (p50, measured) as it shows more pins. Both axes are logarithmic."
+SCORE_GROWTH_LABEL = "Time of one request of each model against the number of pins in it, as in the table below"
+SCORE_GROWTH_RECALL = "Recall@10 (measured) as a request shows more pins. Bars are 95 % intervals."
+SCORE_GROWTH_RECALL_LABEL = "Recall@10 of each model against the number of pins in a request"
+SCORE_GROWTH_TABLE = "The numbers behind both charts"
+SCORE_GROWTH_ROW_MS, SCORE_GROWTH_ROW_RECALL = "{name}, time", "{name}, Recall@10"
+SCORE_PINS = "{count} pins"
+SCORE_SLICES = "Slices"
+SCORE_SLICES_NOTE = "Recall@10 (measured) where the held-out pins, or the boards, are of one sort. Open one to see it."
+SCORE_SLICE_COLUMNS = ("Boards", "Groups")
+SCORE_SLICE = "{name}"
+SCORE_MISSING = "{part}: not measured in this lab."
+SCORE_BREAK_EVEN = "Break-even: when does computing pins in advance pay?"
+
+# ---------------------------------------------------------------- Scoreboard: break-even and prices
+EVEN_INTRO = (
+    "swapped looks up what was computed before. That work is charged here, at the price, refresh and demand you "
+    "choose. Every figure below is modelled from the report's measured times."
+)
+EVEN_PRICE, EVEN_PRICE_USD = "Listed price of a machine", "$ an hour"
+EVEN_REFRESH, EVEN_REFRESH_INFO = "Refresh period, days", "How long a stored pin is used before it is computed again"
+EVEN_READS = "Reads per pin and day, power of ten"
+EVEN_READS_INFO = "−2 is one read in 100 days, 0 is one a day, 3 is 1,000 a day"
+EVEN_SIZE, EVEN_SIZE_INFO = "Catalog size, power of ten", "3 is a thousand pins, 6 a million, 9 a billion"
+EVEN_API = "A frontier model's API (optional)"
+EVEN_API_NOTE = "PinLab lists no API's price. Enter one with its date and source to set it beside the others."
+EVEN_API_BY = "Charged by"
+EVEN_API_BY_CHOICES = {"image": "picture", "token": "million tokens"}
+EVEN_API_USD, EVEN_API_TOKENS = "Price, $", "Tokens a picture"
+EVEN_API_NAME, EVEN_API_SOURCE, EVEN_API_DATE = "Name of the API", "Source of the price", "Day of the price"
+EVEN_CHOSEN = (
+    "{pins} pins, each read {reads} times a day, computed again every {days} days: a stored pin is read "
+    "{per_refresh} times before it is computed again. Price: {price}."
+)
+EVEN_ALWAYS = "{name}: swapped always costs less, computing its pins included."
+EVEN_NEVER = "{name}: swapped never costs less, or something is not known."
+EVEN_BELOW = "{name}: swapped costs less from {reads} reads per refresh on. Chosen: {chosen}, so it costs more here."
+EVEN_ABOVE = "{name}: swapped costs less from {reads} reads per refresh on. Chosen: {chosen}, so it costs less here."
+EVEN_COLUMNS = (
+    ("Model", ""), ("Time, p50", "measured"), ("Per 1,000 answers", "modelled"),
+    ("With computing in advance", "modelled"), ("A day", "modelled"), ("Machine hours a day", "modelled"),
+    ("Stored", "counted"),
+)  # fmt: skip
+EVEN_TABLE = "Costs at these choices"
+EVEN_API_ROW = "{name} (API, entered)"
+EVEN_API_LINE = (
+    "{name}, {asked} ({source}, {date}): 1,000 requests of {images} pictures cost {usd}, words not counted. "
+    "swapped, computing in advance included, costs {percent} of that. An API's model is of another size: this compares "
+    "bills, not models."
+)
+EVEN_ASKED_IMAGE, EVEN_ASKED_TOKEN = "${usd:g} a picture", "${usd:g} per million tokens at {tokens:g} tokens a picture"
+EVEN_CAPTION = "Dollars per 1,000 answers with computing in advance charged (modelled), against reads per refresh."
+EVEN_LABEL = "Modelled dollars per 1,000 answers of each model against reads of a pin between two refreshes"
+EVEN_HERE = "your choice"
+EVEN_OWN = "${usd:g} an hour, entered by you on {date}"
+EVEN_LISTED = "${usd:g} an hour, {name} ({source}, {date})"
+EVEN_DEFAULT_SOURCE, EVEN_DEFAULT_NAME = "entered on this page", "an API"
+EVEN_BAD = "{name} must be a number from {low:g} to {high:g}."
+EVEN_FIELDS = {"usd": EVEN_PRICE_USD, "days": EVEN_REFRESH, "reads": EVEN_READS, "size": EVEN_SIZE}
+EVEN_NONE = "The report says nothing about computing in advance: not measured in this lab."
+EVEN_STATUS = "At {per_refresh} reads per refresh, 1,000 answers of swapped cost {usd}, modelled."
+
+# ---------------------------------------------------------------- Scoreboard: a run now
+LIVE_TITLE = "Run it now"
+LIVE_INTRO = (
+    "Ask the chosen models about real boards of this lab, here, one after the other. The same statistics as in the "
+    "report: paired over the same boards, intervals over groups of linked boards."
+)
+LIVE_VARIANTS, LIVE_BOARDS, LIVE_COUNT, LIVE_SEED = "Models", "Boards", "How many", "Seed"
+LIVE_ALL, LIVE_KIND, LIVE_DIFFER = "all scored boards", "only kind: {kind}", "only where the chosen models differed"
+LIVE_START, LIVE_STOP = "Run", "Stop"
+LIVE_IDLE = "No run yet. It counts into nothing else on this page."
+LIVE_WORKING = "{done} of {total} boards, seed {seed}: now “{title}”"
+LIVE_DONE = "{n} boards, seed {seed}, {which}"
+LIVE_STOPPED = "Stopped after {n} of {total} boards, seed {seed}, {which}"
+LIVE_TWO = "Choose two or more models for a run."
+LIVE_NO_BOARDS = "No scored board of this lab fits that choice."
+LIVE_NO_ROWS = "Where models differed is read from the evaluation's rows, and this lab has none: {message}"
+LIVE_UNKNOWN = "There is no such choice of boards."
+LIVE_COLUMNS = (
+    ("Model", ""), ("Recall@10", "measured"), ("Time, p50", "measured"), ("Computation", "counted"),
+    ("Tokens", "counted"), ("Images encoded", "counted"),
+)  # fmt: skip
+LIVE_TABLE = "The models in this run"
+LIVE_PAIRS = "Compared over the same boards"
+LIVE_PAIRS_COLUMNS = (
+    ("Pair", ""), ("Difference in Recall@10", "measured"), ("Win / tie / loss", "measured"), ("Verdict", ""),
+)  # fmt: skip
+LIVE_PAIR = "{a} less {b}"
+LIVE_DRAWN = "Boards drawn at random: intervals say what a run over others like them would give."
+LIVE_CHOSEN = (
+    "These boards were chosen because the models differed on them. The figures describe them and are no estimate for "
+    "others; a verdict would mislead, so none is given."
+)
+LIVE_NO_VERDICT = "not given: boards chosen by their outcome"
+LIVE_FAILED = "{count} boards failed on one side and are left out."
+LIVE_PROGRESS = "Progress of the run"
+LIVE_MARGIN = "Not worse means: by no more than {margin:g} Recall@10."
+
+# ---------------------------------------------------------------- What the swap cannot do
+TAB_LIMITS = "What the swap cannot do"
+LIMITS_INTRO = (
+    "The swapped model never sees a pixel. These are its real failures in this lab: each figure is from the lab's "
+    "report or its own data, and each button opens the Compare page with that example and both models' answers."
+)
+LIMITS_NONE = "Not measured in this lab."
+LIMITS_NO_EXAMPLE = "No example to show: {why}"
+LIMITS_NO_ROWS = "the evaluation's rows are not there."
+LIMITS_BOARD = "Board “{title}”"
+LIMITS_RECALL_NOTE = "full {full}, swapped {swapped}"
+LIMITS_UNKNOWN = "There is no such example in this lab."
+LIMITS = {
+    "unseen": (
+        "Pictures it has never seen",
+        "A picture that is not in the table goes through the pin encoder first: a second model, run once and charged. "
+        "The figures say how often a picture of this lab, uploaded alone, finds its own pin among ten hits.",
+    ),
+    "words_in_pictures": (
+        "Text inside pictures",
+        "One embedding for a whole picture has little room for what is written in it. A stand-in for a reading test: "
+        "boards whose title names writing ({words}).",
+    ),
+    "detail": (
+        "Fine detail",
+        "Boards on which full, which sees every picture, finds held-out pins that swapped misses. "
+        "The examples are the report's worst boards for swapped.",
+    ),
+    "words_only": (
+        "Words alone",
+        "Without pins there is nothing to look up: the models are asked with the board's title only.",
+    ),
+    "strict": (
+        "Where the boards give nothing away",
+        "Held-out pins that no overlapping board contains. Words alone, with no model at all (TF-IDF over titles and "
+        "descriptions), are set beside both models.",
+    ),
+    "stale": (
+        "A table that is out of date",
+        "When pictures change and their embeddings are not computed again, swapped answers for the old picture. full "
+        "looks at the picture itself and is not touched.",
+    ),
+    "unlike": (
+        "Uploads unlike anything in the lab",
+        "swapped answers every upload, also one that nothing here is like. Below the threshold don't trust the answer: "
+        "only 5 % of this lab's own pictures, uploaded alone, are so unlike their nearest pin. Above it nothing is "
+        "promised.",
+    ),
+    "cold": (
+        "New pins that nobody has saved",
+        "Pins that were in no training and on no board. The graph of saves, which the embedding was taught, says "
+        "nothing about them.",
+    ),
+}
+LIMIT_UNCHANGED, LIMIT_RECOLOURED = "{name}: own picture", "{name}: recoloured"
+LIMIT_TITLE_ASKED, LIMIT_PINS_ASKED = "{name}, asked with the title", "{name}, asked with pins"
+LIMIT_RECALL, LIMIT_STRICT, LIMIT_COLD = "{name}, Recall@10", "{name}, strict Recall@10", "{name}, cold Recall@10"
+LIMIT_FLOOR = "TF-IDF floor, strict Recall@10"
+LIMIT_LOST, LIMIT_LOST_VALUE = "Boards where full is better", "{loss} of {boards}"
+LIMIT_BOARDS_MEAN, LIMIT_BOARDS_NOTE = "{name}, Recall@10", "mean over {n} boards, no interval"
+LIMIT_STALE, LIMIT_FRESH = "{share} of the pins out of date", "table up to date"
+LIMIT_NEAREST, LIMIT_THRESHOLD = "{name}: its nearest pin", "Threshold"
+LIMIT_THRESHOLD_NOTE = "5th percentile over {n} pictures of this lab"
+LIMIT_UNLIKE_NOTE = "{name}: nearest pin only {alike} alike: don't trust this answer."
+LIMIT_LIKE_NOTE = "{name}: nearest pin {alike} alike, which is above the threshold: similarity gives no warning here."
+LIMIT_NOT_BEHIND = "On these boards swapped is not behind full: no failure of this kind was found in this lab."
+LIMIT_STRANGE = {"noise": "Coloured noise", "stripes": "Fine stripes", "dark": "One dark colour"}
+LIMIT_UNLIKE_WAIT = "Computed when this page is opened."
+LIMIT_STALE_EXAMPLE = "this lab's table is up to date, so there is nothing wrong to ask it."
+LIMIT_UPLOAD = "Upload “{title}”, recoloured"
+LIMIT_STRANGE_UPLOAD = "Upload: {name}"
+LIMIT_TITLE = "Ask for “{title}” in words"
+WRITING = (
+    "letter", "letters", "alphabet", "text", "word", "words", "font", "number", "numbers", "digit", "sign", "signs",
+)  # fmt: skip

@@ -251,6 +251,13 @@
       return () => root.replaceChildren(...props.value.map((block) => draw[block.kind](block)));
     },
 
+    // The Scoreboard and the page of limits; drawn by sheet.js.
+    sheet(root, props, trigger) {
+      let redraw = null;
+      load(words.urls.sheet).then(() => { redraw = window.PinLab.sheet(root, props, trigger); redraw(); root.dataset.drawn = "1"; });
+      return () => { if (redraw) redraw(); };
+    },
+
     map(root, props, trigger) {
       root.append(el("p", { class: "pl-muted pl-empty" }, words.loading));
       let redraw = null;
@@ -322,5 +329,5 @@
     if (kind === "header") rememberedTheme();
   }
 
-  window.PinLab = { mount, el, fill, picture, load, words };
+  window.PinLab = { mount, el, fill, picture, load, words, tag };
 })();
