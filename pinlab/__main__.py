@@ -43,7 +43,7 @@ def build(
 def train(
     lab: LabPath,
     base: Annotated[
-        str, typer.Option(help="`nano`, a folder with a Qwen3-VL, or a Hub id such as Qwen/Qwen3-VL-2B-Instruct[@COMMIT]")
+        str, typer.Option(help="`nano`, a folder with a Qwen3-VL, or a Hub id: Qwen/Qwen3-VL-2B-Instruct[@COMMIT]")
     ] = "nano",
     try_rates: Annotated[
         bool, typer.Option("--try-rates", help="also try every learning rate on both rivals, in short runs")

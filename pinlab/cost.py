@@ -80,6 +80,7 @@ class TextShape:
     Args:
         layers: decoder layers. hidden: model width. heads, kv_heads, head_dim: grouped-query attention.
         mlp: width of the gated MLP. vocab: size of the embedding table (costs no FLOPs, but memory).
+        adapter_rank: of a low-rank adapter that runs beside every linear layer; 0 for none, or for one merged in.
     """
 
     layers: int
@@ -89,6 +90,7 @@ class TextShape:
     head_dim: int
     mlp: int
     vocab: int
+    adapter_rank: int = 0
 
     @classmethod
     def from_config(cls, config: Any) -> TextShape:
@@ -116,6 +118,7 @@ class VisionShape:
             3-D convolution. merge: patches per side of one merged token. out_hidden: width of a merged token.
         deepstack_layers: block indices whose output goes through a DeepStack merger. Only those below `depth`
             ever run, also in the model.
+        adapter_rank: as in `TextShape`; beside the linear layers of blocks and mergers.
     """
 
     depth: int
@@ -128,6 +131,7 @@ class VisionShape:
     merge: int
     out_hidden: int
     deepstack_layers: tuple[int, ...] = ()
+    adapter_rank: int = 0
 
     @classmethod
     def from_config(cls, config: Any) -> VisionShape:
@@ -200,7 +204,10 @@ def text_gflops(shape: TextShape, tokens: int) -> float:
     projections = 2 * tokens * shape.hidden * (query + 2 * keys) + 2 * tokens * query * shape.hidden
     attention = 2 * (2 * tokens * tokens * query)  # scores, then weighted values
     gated_mlp = 3 * 2 * tokens * shape.hidden * shape.mlp  # gate, up, down
-    return shape.layers * (projections + attention + gated_mlp) / GIGA
+    # An adapter's two thin matrices, for q, k, v, o, gate, up and down: rank x (input + output widths).
+    widths = 4 * shape.hidden + 2 * query + 2 * keys + 3 * (shape.hidden + shape.mlp)
+    adapter = 2 * tokens * shape.adapter_rank * widths
+    return shape.layers * (projections + attention + gated_mlp + adapter) / GIGA
 
 
 def tower_gflops(shape: VisionShape, patches: Sequence[int]) -> float:
@@ -220,7 +227,10 @@ def tower_gflops(shape: VisionShape, patches: Sequence[int]) -> float:
     merged = unit * shape.hidden
     mergers = 1 + sum(layer < shape.depth for layer in shape.deepstack_layers)
     merging = mergers * mlp_gflops(total // unit, (merged, merged, shape.out_hidden))
-    return (embed + shape.depth * (linear + attention)) / GIGA + merging
+    beside = shape.depth * total * (8 * shape.hidden + 2 * shape.mlp)  # qkv, proj, fc1 + fc2: input + output widths
+    beside += mergers * (total // unit) * (3 * merged + shape.out_hidden)
+    adapter = 2 * shape.adapter_rank * beside
+    return (embed + shape.depth * (linear + attention) + adapter) / GIGA + merging
 
 
 @dataclass(frozen=True)

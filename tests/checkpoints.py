@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import toy
 import torch
+import toy
 from transformers import Qwen3VLForConditionalGeneration
 
 CHAT_TEMPLATE = (

@@ -56,12 +56,10 @@ def adapter_parameters(qwen: nn.Module) -> list[nn.Parameter]:
     return [parameter for name, parameter in qwen.named_parameters() if ".lora_" in name]
 
 
-def adapter_rank(qwen: nn.Module) -> int:
-    """The adapter's rank in the text stack, for whoever counts FLOPs; 0 where there is none."""
-    for name, parameter in qwen.named_parameters():
-        if name.startswith("language_model.") and ".lora_A." in name:
-            return parameter.shape[0]
-    return 0
+def adapter_rank(module: nn.Module) -> int:
+    """The rank of the adapter within a text stack or a tower, for whoever counts FLOPs; 0 where there is none."""
+    ranks = [parameter.shape[0] for name, parameter in module.named_parameters() if ".lora_A." in name]
+    return ranks[0] if ranks else 0
 
 
 def save_adapter(folder: Path, qwen: Qwen3VLModel, stands_on: str) -> None:
@@ -105,7 +103,8 @@ def load_adapter(folder: Path, qwen: Qwen3VLModel, weights: dict[str, Tensor]) -
         state = {name.removeprefix(_PREFIX): value.float() for name, value in weights.items()}
         result = set_peft_model_state_dict(cast(Any, qwen), state)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise PinLabError(f"{folder}: the adapter does not fit its model ({error}); fetch the lab again") from error
+        line = str(error).strip().splitlines()[-1].strip()
+        raise PinLabError(f"{folder}: the adapter does not fit its model ({line}); fetch the lab again") from error
     missing = [name for name in getattr(result, "missing_keys", ()) if ".lora_" in name]
     if missing or getattr(result, "unexpected_keys", ()):
         raise PinLabError(f"{folder / WEIGHTS} does not fit {CONFIG} ({(missing or result.unexpected_keys)[0]})")

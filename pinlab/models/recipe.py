@@ -160,7 +160,9 @@ def train_pooled(
     """
     full.qwen.visual.requires_grad_(False)
     stored = StoredVision(features, MetadataTokens(builder, data.texts), full.device)
-    return train(_saves_task(full, stored, builder, data, teacher, plan), plan, folder, folder.name)
+    # The teacher's pull goes on as `full`'s ended, at its floor: a strong one would undo what `full` learned after it.
+    task = _saves_task(full, stored, builder, data, teacher, plan, teacher_steps=1)
+    return train(task, plan, folder, folder.name)
 
 
 def heal_tower(
@@ -276,9 +278,15 @@ def teacher_of(tables: EmbeddingTables, pins: int) -> Tensor:
 
 
 def _saves_task(
-    backbone: Backbone, pins: PinInput, builder: PromptBuilder, data: TrainingSet, teacher: Tensor, plan: Plan
+    backbone: Backbone,
+    pins: PinInput,
+    builder: PromptBuilder,
+    data: TrainingSet,
+    teacher: Tensor,
+    plan: Plan,
+    teacher_steps: int | None = None,
 ) -> SavesTask:
-    steps = round(TEACHER_SHARE * plan.course)
+    steps = teacher_steps or round(TEACHER_SHARE * plan.course * plan.accumulate)
     return SavesTask(
         backbone, pins, builder, data, batch=plan.batch, seed=plan.seed, teacher=teacher, teacher_steps=steps
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from pinlab.catalog.images import letterbox, read_image
 from pinlab.cost import StageTimer, TextShape, VisionShape, mlp_gflops, text_gflops, tower_gflops
+from pinlab.models.adapters import adapter_rank
 from pinlab.models.backbone import Backbone, Projector
 from pinlab.models.features import base_items, text_vectors, tower_outputs
 from pinlab.models.prompt import PinPart, PromptBatch, PromptBuilder
@@ -42,7 +44,8 @@ class ModelVariant:
     ) -> None:
         self.name, self.shelf, self.backbone, self.builder, self.items = name, shelf, backbone, builder, items
         self.lock = lock
-        self.text_shape = TextShape.from_config(backbone.qwen.config)
+        shape = TextShape.from_config(backbone.qwen.config)
+        self.text_shape = replace(shape, adapter_rank=adapter_rank(backbone.qwen.language_model))
         self.device = items.device
 
     @torch.inference_mode()
@@ -116,7 +119,9 @@ class FullVariant(ModelVariant):
         super().__init__(name, shelf, backbone, builder, items, lock)
         self.side, self.average, self.stored = side, average, stored
         self.tokens_side = side // 32
-        self.vision_shape = VisionShape.from_config(backbone.qwen.config)
+        shape = VisionShape.from_config(backbone.qwen.config)
+        rank = adapter_rank(backbone.qwen.visual) if backbone.has_vision_layer else 0
+        self.vision_shape = replace(shape, adapter_rank=rank)
 
     def part(self, row: int | None) -> PinPart:
         """A catalog pin with its metadata, or (None) an upload without."""
