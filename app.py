@@ -1,4 +1,4 @@
-"""Starts the app: `python app.py [--lab LAB] [--host HOST] [--port PORT]`. On Spaces this file is what runs."""
+"""Starts the app: `python app.py --help` lists the options. On Spaces this file is what runs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def main() -> int:
     parser.add_argument("--lab", default=str(BUNDLED), help="a lab folder (default: the bundled one)")
     parser.add_argument("--host", default="0.0.0.0" if on_spaces else "127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860 if on_spaces else None, help="default: the first free one")
+    parser.add_argument("--checkpoints", type=Path, help="visitors may load the Qwen3-VL folders in this one")
+    parser.add_argument("--hub", action="store_true", help="visitors may load checkpoints of the Hugging Face Hub")
     args = parser.parse_args()
-    # Both are read when the libraries are imported, hence before the imports below.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    if Path(args.lab).exists():
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read, as the next, when libraries are imported
+    if Path(args.lab).exists() and not args.hub:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from pinlab.lab import open_lab
     from pinlab.records import PinLabError
-    from pinlab.ui.app import serve
+    from pinlab.ui.app import Sources, serve
 
     try:
-        lab = open_lab(args.lab)
+        serve(open_lab(args.lab), args.host, args.port, Sources(args.checkpoints, args.hub))
     except PinLabError as error:
         print(error, file=sys.stderr)
         return 2
-    serve(lab, args.host, args.port)
     return 0
 
 

@@ -10,7 +10,7 @@ import json
 import platform
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -26,10 +26,12 @@ from pinlab.embed.items import read_items
 from pinlab.embed.keys import content_keys, items_key, table_key
 from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
+from pinlab.measure.footprint import require
 from pinlab.measure.report import read_report
 from pinlab.models.backbone import Backbone, Projector, text_width
 from pinlab.models.checkpoint import (
     Weights,
+    bytes_needed,
     computing_dtype,
     is_pointer,
     load_backbone,
@@ -43,9 +45,10 @@ from pinlab.models.images import catalog_images
 from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.recipe import POOLED_SIDES
-from pinlab.models.released import side_of
+from pinlab.models.released import Contents, side_of
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.floors import CoSave, Nearest, Popular, Random
+from pinlab.recommend.guest import load_guest
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.uploads import UploadEncoder
 from pinlab.recommend.variants import CachedVariant, FullVariant, PooledVariant, SwappedVariant
@@ -80,6 +83,39 @@ VARIANTS = (
     VariantInfo("random", "Random", "A shuffle", "-", False),
 )
 FLOORS_WITHOUT_MODELS = ("cosave", "popular", "random")
+WITHOUT_TEXT_STACK = (*FLOORS_WITHOUT_MODELS, "nearest")
+SEEING = ("base", "full", "cached", "shallow", *POOLED_SIDES)  # variants that have a tower in memory
+UNLOAD = "unload another model, choose a smaller one, or use a larger machine"
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """Memory of one variant's weights and item vectors, in bytes.
+
+    Args:
+        held: what it holds now, None when it is not loaded. needed: what loading it would take on top of what is
+            loaded. shared: the part of `held` that another loaded variant holds, too.
+    """
+
+    name: str
+    held: int | None
+    needed: int
+    shared: int = 0
+
+
+def held_bytes(variant: Variant, others: Sequence[Variant]) -> tuple[int, int]:
+    """Bytes of a variant's tensors that it alone holds, and that others hold with it."""
+    theirs = {pointer for other in others for pointer in _tensors(other)}
+    mine = _tensors(variant)
+    shared = sum(size for pointer, size in mine.items() if pointer in theirs)
+    return sum(mine.values()) - shared, shared
+
+
+def _tensors(variant: Variant) -> dict[int, int]:
+    """Storage address -> bytes of weights and item vectors, each storage once."""
+    backbone, items = getattr(variant, "backbone", None), getattr(variant, "items", None)
+    tensors = [*(backbone.parameters() if backbone is not None else ()), *([items] if items is not None else [])]
+    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
 
 
 def open_lab(path: str | Path, device: str | None = None) -> Lab:
@@ -108,6 +144,7 @@ class Lab:
         self.shelf = Shelf(self.catalog, self.split)
         self.torch_device = device
         self._variants: dict[str, Variant] = {}
+        self._guests: dict[str, VariantInfo] = {}
         self._features: dict[str, VisionFeatures] = {}
         self._loading = threading.RLock()
 
@@ -146,21 +183,52 @@ class Lab:
     def variants(self) -> tuple[VariantInfo, ...]:
         """The variants that can answer in this lab: those whose models are there."""
         visual = str((self.side // 32) ** 2)
-        return tuple(
-            replace(info, tokens_per_pin=info.tokens_per_pin.format(all=visual))
-            for info in VARIANTS
-            if self._has(info.name)
-        )
+        own = (info for info in VARIANTS if self._has(info.name))
+        told = (replace(info, tokens_per_pin=info.tokens_per_pin.format(all=visual)) for info in own)
+        return (*told, *self._guests.values())
 
     def variant(self, name: str) -> Variant:
-        """Load a variant, or hand out the loaded one; PinLabError for an unknown or untrained one."""
+        """Load a variant, or hand out the loaded one; PinLabError for an unknown or untrained one, and for one that
+        does not fit into memory. A loaded one is handed out while another is being loaded."""
+        found = self._variants.get(name)
+        if found is not None:
+            return found
         known = [info.name for info in VARIANTS]
         if name not in known:
-            raise PinLabError(f"there is no variant {name!r}; there are {', '.join(known)}")
+            raise PinLabError(f"there is no variant {name!r}; there are {', '.join((*known, *self._guests))}")
         with self._loading:
             if name not in self._variants:
                 self._variants[name] = self._load(name)
             return self._variants[name]
+
+    def add_guest(self, name: str, contents: Contents, progress: Callable[[int, int], None]) -> None:
+        """Load a released checkpoint as one more variant: off-the-shelf, see `load_guest`. Others answer meanwhile."""
+        if name in self._variants or name in (info.name for info in VARIANTS):
+            raise PinLabError(f"{name} is loaded already, or is a name of one of the lab's own variants")
+        weights = Weights(self.torch_device, computing_dtype(self.torch_device, large=True))
+        require(sum(contents.parameters.values()) * weights.dtype.itemsize, self.torch_device, name, UNLOAD)
+        guest = load_guest(name, self.shelf, contents, weights, progress)
+        summary = "A released checkpoint as it is: it never saw a board of this lab"
+        tokens = f"{guest.tokens_side**2} + text"
+        self._variants[name], self._guests[name] = guest, VariantInfo(name, name, summary, tokens, True)
+
+    def unload(self, name: str) -> None:
+        """Let a variant's memory go. One of the lab's own is loaded again when it is next asked; a guest is gone."""
+        self._guests.pop(name, None)
+        self._variants.pop(name, None)
+
+    def memory(self) -> list[ModelMemory]:
+        """What every model holds or would take, in the order of the variants; those without a model are left out."""
+        return [self._memory_of(info.name) for info in self.variants() if info.name not in WITHOUT_TEXT_STACK]
+
+    def _memory_of(self, name: str) -> ModelMemory:
+        loaded = self._variants.get(name)
+        if loaded is None:
+            folder = self.path / "models" / ("full" if name == "cached" else name)
+            return ModelMemory(name, None, bytes_needed(folder, self.weights, vision_layer=name in SEEING))
+        others = [v for other, v in self._variants.items() if other != name and hasattr(v, "backbone")]
+        own, shared = held_bytes(loaded, others)
+        return ModelMemory(name, own + shared, 0, shared)
 
     def board_query(self, board_id: str, text: str = "", images: Sequence[np.ndarray] = ()) -> Query:
         """The seeded query of a board, with optional words and pictures."""
@@ -258,9 +326,10 @@ class Lab:
 
     def _load_model(self, name: str, folder: str) -> Variant:
         path = self.path / "models" / folder
+        needed = bytes_needed(path, self.weights, vision_layer=name in SEEING)
+        require(needed, self.torch_device, name, UNLOAD)
         # Only the seed a lab answers with keeps its tower; other seeds of `full` share it, stored once.
-        sees = folder in ("base", "full", "shallow", *POOLED_SIDES)
-        backbone, extra = load_backbone(path, vision_layer=sees, weights=self.weights)
+        backbone, extra = load_backbone(path, vision_layer=folder in SEEING, weights=self.weights)
         builder = PromptBuilder(load_tokenizer(path))
         shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock())
         if name == "swapped":

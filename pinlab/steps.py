@@ -177,7 +177,7 @@ class Workshop:
         plan = self._plan("pin-encoder")
         encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self.runs / "pin-encoder", plan)
         training = self._record("pin-encoder", plan, outcome) | {"tuned": record}
-        save_encoder(self.models / "pin-encoder", encoder, tuned, tokenizer, training)
+        save_encoder(self.models / "pin-encoder", encoder, tuned, None, training)
 
     def train_full(self, seed: int) -> None:
         """Train the text stack on the stored outputs of the tuned tower."""
@@ -186,7 +186,7 @@ class Workshop:
         outcome = self._run_full(tuned, tokenizer, name, plan)
         training = self._record("full", plan, outcome) | {"tuned": record}
         # One tower for all seeds: stored once.
-        save_backbone(self.models / name, tuned, tokenizer, training, vision_layer=seed == 0)
+        save_backbone(self.models / name, tuned, None, training, vision_layer=seed == 0)
 
     def train_swapped(self, seed: int) -> None:
         """Take the vision layer out, train projector and text stack on stored embeddings."""
@@ -195,7 +195,7 @@ class Workshop:
         projector, outcome = self._run_swapped(tuned, tokenizer, name, plan)
         extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
         training = self._record("swapped", plan, outcome) | {"tuned": record}
-        save_backbone(self.models / name, tuned, tokenizer, training, extra)
+        save_backbone(self.models / name, tuned, None, training, extra)
 
     def train_pooled(self, name: str) -> None:
         """`full` reads its own visual tokens averaged to fewer, through an adapter that was trained for it."""
@@ -204,7 +204,7 @@ class Workshop:
         teacher = recipe.teacher_of(self.tables, self.data.size)
         builder, run = PromptBuilder(tokenizer), self.runs / name
         outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
-        save_backbone(self.models / name, full, tokenizer, self._record(name, plan, outcome), stands_on=self._ground)
+        save_backbone(self.models / name, full, None, self._record(name, plan, outcome), stands_on=self._ground)
 
     def train_shallow(self) -> None:
         """`full` with half of its tower's blocks; tower and text stack healed one after the other."""
@@ -219,7 +219,7 @@ class Workshop:
         builder, run = PromptBuilder(tokenizer), self.runs / "shallow"
         outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
         record = self._record("shallow", plan, outcome) | {"tower": asdict(tower)}
-        save_backbone(self.models / "shallow", full, tokenizer, record, stands_on=self._ground)
+        save_backbone(self.models / "shallow", full, None, record, stands_on=self._ground)
 
     def _start_from_full(self, *, vision: bool) -> tuple[Backbone, PreTrainedTokenizerFast]:
         """`full` with an adapter to train: a new one, or the one it has; with one for the tower beside it on demand."""

@@ -25,17 +25,20 @@ def fits(needed: int, device: torch.device) -> bool:
     return needed * MARGIN <= free_bytes(device)
 
 
-def require(needed: int, device: torch.device, what: str) -> None:
+BENCH_REMEDY = "choose a smaller --size, fewer --pins or --pixels, or a larger machine"
+
+
+def require(needed: int, device: torch.device, what: str, remedy: str = BENCH_REMEDY) -> None:
     """Refuse what does not fit.
 
     Args:
-        needed: bytes, weights and activations together. what: what needs them, for the message.
+        needed: bytes, weights and activations together. what: what needs them, remedy: what to do; for the message.
     """
     if not fits(needed, device):
         kind, free = "VRAM" if device.type == "cuda" else "RAM", free_bytes(device)
         raise PinLabError(
             f"{what} needs {needed * MARGIN / GIGABYTE:.1f} GB of {kind}, a tenth to spare included, and "
-            f"{free / GIGABYTE:.1f} GB are free: choose a smaller --size, fewer --pins or --pixels, or a larger machine"
+            f"{free / GIGABYTE:.1f} GB are free: {remedy}"
         )
 
 

@@ -60,18 +60,26 @@ class Weights:
 
     def part(self, folder: Path, prefix: str) -> dict[str, Tensor]:
         """The weights of a folder whose names begin with a prefix."""
-        key = (prefix, *((path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))))
+        key = self._key(folder, prefix)
         found = self._parts.get(key)
         if found is None:
             found = _Part(released.read_part(folder, prefix, self.device, self.dtype))
             self._parts[key] = found
         return found
 
+    def holds(self, folder: Path, prefix: str) -> bool:
+        """Whether somebody uses that part already, so that the next one gets it for nothing."""
+        return self._key(folder, prefix) in self._parts
+
+    @staticmethod
+    def _key(folder: Path, prefix: str) -> tuple:
+        return (prefix, *((path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))))
+
 
 def save_backbone(
     folder: Path,
     backbone: Backbone,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast | None,
     training: dict,
     extra: dict[str, Tensor] | None = None,
     *,
@@ -82,6 +90,7 @@ def save_backbone(
     """Write a model folder whole or not at all, weights in bfloat16.
 
     Args:
+        tokenizer: None leaves it out, where the folder `base` beside this one holds the same one.
         vision_layer: False leaves the tower out, where another folder holds the same one.
         training: data hash, seed, steps, wall-clock, best validation and the curve.
         extra: tensors beside the model, such as the projector's; stored in head.safetensors with the head.
@@ -105,7 +114,8 @@ def save_backbone(
     config = backbone.qwen.config
     config.architectures = ["Qwen3VLForConditionalGeneration"]
     config.save_pretrained(draft)
-    tokenizer.save_pretrained(draft)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(draft)
     (draft / "training.json").write_text(json.dumps(training, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
@@ -150,6 +160,18 @@ def load_backbone(
         raise PinLabError(f"{folder / 'head.safetensors'}: no head of this model ({_line(error)}); {_AGAIN}") from error
     assert backbone.has_vision_layer == vision_layer
     return backbone.eval().requires_grad_(False), extra
+
+
+def bytes_needed(folder: Path, weights: Weights, *, vision_layer: bool) -> int:
+    """Bytes that reading a model folder would take on the store's device, from the shards' headers; what is there
+    already, because another model stands on it, is not counted."""
+    ground, on = ground_of(folder), adapters.stands_on(folder)
+    merged = on is not None and not is_pointer(folder.parent / on)
+    numbers = 0
+    for prefix in (TEXT, VISION) if vision_layer else (TEXT,):
+        if (prefix == TEXT and merged) or not weights.holds(ground, prefix):
+            numbers += released.numbers_of(ground, prefix)
+    return numbers * weights.dtype.itemsize
 
 
 def from_released(contents: released.Contents, weights: Weights) -> Backbone:
@@ -268,8 +290,11 @@ def read_config(folder: Path) -> Qwen3VLConfig:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer stored with a model; PinLabError when it is missing or broken."""
-    return released.load_tokenizer(folder)
+    """The tokenizer of a model: its own, or that of `base`, which all models of a lab share; PinLabError when it is
+    missing or broken."""
+    own = (folder / "tokenizer.json").is_file()
+    shared = folder.with_name("base")
+    return released.load_tokenizer(shared if not own and (shared / "tokenizer.json").is_file() else folder)
 
 
 def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
@@ -295,7 +320,7 @@ def text_stack(folder: Path) -> dict[str, Tensor]:
 
 
 def save_encoder(
-    folder: Path, encoder: PinEncoder, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, training: dict
+    folder: Path, encoder: PinEncoder, tuned: Backbone, tokenizer: PreTrainedTokenizerFast | None, training: dict
 ) -> None:
     """Write the pin encoder with the text stack it stands on.
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from pinlab.models.backbone import Backbone
+from pinlab.models.backbone import VECTOR, Backbone, text_width
 from pinlab.models.pin_encoder import PinContent
-from pinlab.models.prompt import METADATA_TOKENS, PinPart, PromptBuilder
+from pinlab.models.prompt import METADATA_TOKENS, PinPart, PromptBatch, PromptBuilder
 from pinlab.models.vision import VisionFeatures, normalise, run_tower_batched
 
 CHUNK = 128
@@ -89,46 +90,66 @@ def base_items(backbone: Backbone, builder: PromptBuilder, features: VisionFeatu
 
 
 @torch.inference_mode()
-def fit_head(
-    backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str], visible: Tensor
-) -> None:
-    """Give a released checkpoint a head without training it: whitened principal directions of its own final states.
+def picture_states(backbone: Backbone, builder: PromptBuilder, features: VisionFeatures) -> Tensor:
+    """float32 (N, D): the last token's final state after the item prompt of each picture alone."""
+    side = round(features.tokens.shape[1] ** 0.5)
+    parts = []
+    for rows in torch.arange(len(features)).split(CHUNK):
+        batch = builder.build([([PinPart((side, side), True)], ()) for _ in rows], item=True).to(backbone.device)
+        parts.append(_last(backbone.hidden(batch, features.select(rows).to(backbone.device)), batch))
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def text_states(backbone: Backbone, builder: PromptBuilder, texts: Sequence[str]) -> Tensor:
+    """float32 (N, D): the same of each text alone; zero rows where there is none."""
+    states = torch.zeros(len(texts), text_width(backbone.qwen.config), device=backbone.device)
+    named = [row for row, text in enumerate(texts) if text]
+    for start in range(0, len(named), CHUNK):
+        rows = named[start : start + CHUNK]
+        batch = builder.build([((), builder.text(texts[row])) for row in rows], item=True).to(backbone.device)
+        states[rows] = _last(backbone.hidden(batch, None), batch)
+    return states
+
+
+def _last(hidden: Tensor, batch: PromptBatch) -> Tensor:
+    return hidden[torch.arange(len(batch.last), device=hidden.device), batch.last].float()
+
+
+def whitening_head(states: Tensor, width: int = VECTOR) -> Tensor:
+    """A head for a released checkpoint without training it: whitened principal directions of its own final states.
 
     Final states of a language model share one direction that says nothing and drowns the others; taking it out and
     whitening the rest makes their cosines mean something (Mu and Viswanath, arXiv 1702.01417; Su et al., arXiv
-    2103.15316). Pictures and texts of the pins that are not cold decide it; no board does.
+    2103.15316). No board has a part in it.
 
     Args:
-        features: of N pictures. texts: of the same pins. visible: bool (N,).
+        states: (M, D) of pictures and texts that are not cold.
+
+    Returns:
+        float32 (width, D); rows beyond what the states span are zero.
     """
-    chosen = torch.nonzero(visible).flatten()
-    named = [texts[row] for row in chosen.tolist() if texts[row]]
-    found = [
-        _last_states(backbone, builder, [([_whole_picture(features)], ()) for _ in rows], features.select(rows))
-        for rows in chosen.split(CHUNK)
-    ]
-    for start in range(0, len(named), CHUNK):
-        prompts = [((), builder.text(text)) for text in named[start : start + CHUNK]]
-        found.append(_last_states(backbone, builder, prompts, None))
-    states = torch.cat(found).double().cpu()  # (M, D)
-    mean = torch.nn.functional.normalize(states.mean(0), dim=0)
+    states = states.double().cpu()
+    mean = F.normalize(states.mean(0), dim=0)
     without = torch.eye(len(mean), dtype=states.dtype) - mean[:, None] * mean
     spread = states @ without
     _, lengths, directions = torch.linalg.svd(spread - spread.mean(0), full_matrices=False)
-    kept = min(backbone.head.out_features, int((lengths > 1e-6 * lengths[0]).sum()))
-    weight = torch.zeros(backbone.head.weight.shape, dtype=states.dtype)
+    kept = min(width, int((lengths > 1e-6 * lengths[0]).sum()))
+    weight = torch.zeros(width, states.shape[1], dtype=states.dtype)
     weight[:kept] = directions[:kept] @ without / lengths[:kept, None]
-    backbone.head.weight.copy_(weight / weight.norm() * len(weight) ** 0.5)
+    return (weight / weight.norm() * width**0.5).float()
 
 
-def _whole_picture(features: VisionFeatures) -> PinPart:
-    side = round(features.tokens.shape[1] ** 0.5)
-    return PinPart((side, side), True)
+@torch.inference_mode()
+def fit_head(
+    backbone: Backbone, builder: PromptBuilder, features: VisionFeatures, texts: Sequence[str], visible: Tensor
+) -> None:
+    """Give a released checkpoint its `whitening_head`.
 
-
-def _last_states(
-    backbone: Backbone, builder: PromptBuilder, prompts: Sequence, features: VisionFeatures | None
-) -> Tensor:
-    batch = builder.build(prompts, item=True).to(backbone.device)
-    hidden = backbone.hidden(batch, features.to(backbone.device) if features is not None else None)
-    return hidden[torch.arange(len(batch.last), device=hidden.device), batch.last].float()
+    Args:
+        features: of N pictures. texts: of the same pins. visible: bool (N,), the pins that are not cold.
+    """
+    rows = torch.nonzero(visible).flatten()
+    named = [texts[row] for row in rows.tolist() if texts[row]]
+    pictures = picture_states(backbone, builder, features.select(rows))
+    backbone.head.weight.copy_(whitening_head(torch.cat([pictures, text_states(backbone, builder, named)])))

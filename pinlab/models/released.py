@@ -246,6 +246,11 @@ def side_of(folder: Path) -> int:
     return image_side(folder, read_config(folder))
 
 
+def numbers_of(folder: Path, prefix: str) -> int:
+    """How many numbers the weights have whose name begins with `prefix`, from the shards' headers."""
+    return sum(math.prod(shape) for name, (shape, _) in _stored_shapes(folder).items() if name.startswith(prefix))
+
+
 def _stored_shapes(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     shapes = {}
     for path in sorted(set(shard_of(folder).values())):

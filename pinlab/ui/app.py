@@ -1,4 +1,4 @@
-"""The app: five pages over one lab. Building it starts nothing; `launch` with `launch_options` does."""
+"""The app: six pages over one lab. Building it starts nothing; `launch` with `launch_options` does."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pinlab.ui import about, api, compare, limits, map, scoreboard, server, text  # noqa: A004 - the page is called Map
+from pinlab.ui import (  # noqa: A004 - a page is called Map
+    about,
+    api,
+    compare,
+    limits,
+    map,
+    models,
+    scoreboard,
+    server,
+    text,
+)
 from pinlab.ui.answers import ask, one_at_a_time
 from pinlab.ui.cards import Deck
+from pinlab.ui.models import Sources
 from pinlab.ui.theme import make_theme
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
 
+NO_SOURCES = Sources()
 WAITING_LINE = 40  # questions that may wait; the next visitor is told to come back instead of waiting for ever
 
 
-def build_app(lab: Lab) -> gr.Blocks:
-    """All pages and endpoints of one lab."""
+def build_app(lab: Lab, sources: Sources = NO_SOURCES) -> gr.Blocks:
+    """All pages and endpoints of one lab; `sources` says which checkpoints from outside it visitors may load."""
     lab = one_at_a_time(lab)
     deck = Deck(lab)
     points_url = f"ui/points.json?v={lab.catalog.content_hash[:12]}"
@@ -32,16 +44,17 @@ def build_app(lab: Lab) -> gr.Blocks:
             map.build(deck, points_url, page.board, page.visit)
             scoreboard.build(deck)
             limits.build(deck, page, tabs)
+            models.build(deck, page, sources)
             about.build(lab)
         api.build(lab)
     return demo.queue(max_size=WAITING_LINE, api_open=False)
 
 
-def serve(lab: Lab, host: str, port: int | None) -> None:
+def serve(lab: Lab, host: str, port: int | None, sources: Sources = NO_SOURCES) -> None:
     """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once."""
     lab = one_at_a_time(lab)
     threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
-    demo = build_app(lab)
+    demo = build_app(lab, sources)
     _, url, _ = demo.launch(
         server_name=host, server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(lab)
     )

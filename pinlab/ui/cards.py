@@ -67,7 +67,11 @@ class Deck:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.boards = boards_of(lab.catalog)
-        self.variants = {info.name: info for info in lab.variants()}
+
+    @property
+    def variants(self) -> dict[str, VariantInfo]:
+        """What can answer now; checkpoints from outside the lab come and go."""
+        return {info.name: info for info in self.lab.variants()}
 
     def pin(self, pin_id: str) -> dict:
         """Everything shown about one pin."""

@@ -510,3 +510,44 @@ LIMIT_TITLE = "Ask for “{title}” in words"
 WRITING = (
     "letter", "letters", "alphabet", "text", "word", "words", "font", "number", "numbers", "digit", "sign", "signs",
 )  # fmt: skip
+
+
+# ---------------------------------------------------------------- Models page
+
+TAB_MODELS = "Models"
+MODELS_HEADING = "Models in memory"
+MODELS_DEVICE = "Device: {device}, {dtype}. Free now: {free}."
+MODELS_COLUMNS = ("Model", "State", "Holds", "of it shared", "Would take", "What it is")
+MODELS_NOTE = (
+    "Holds is weights and item vectors; what two models stand on together is held once and counted as shared. Would "
+    "take is what loading needs on top of what is loaded. A model that is asked is loaded by itself."
+)
+MODELS_NOT_LOADED, MODELS_LOADED = "not loaded", "loaded"
+MODELS_MODEL, MODELS_LOAD, MODELS_UNLOAD = "Model", "Load", "Unload"
+MODELS_LEFT, MODELS_RIGHT = "Put on the left", "Put on the right"
+MODELS_OUTSIDE = "A checkpoint from outside this lab"
+MODELS_NONE_ALLOWED = (
+    "This server offers none. Whoever starts it can: `python app.py --checkpoints DIR` offers the Qwen3-VL folders in "
+    "DIR, and `--hub` allows ids of the Hugging Face Hub."
+)
+MODELS_ALLOWED = (
+    "A released Qwen3-VL is loaded as it is. It never saw a board of this lab: what it recommends is what an "
+    "off-the-shelf model gives. Every pin goes through it once, which takes minutes on a GPU and far longer without one."
+)
+MODELS_FOLDER, MODELS_HUB_ID = "Folder", "Hub id, such as Qwen/Qwen3-VL-2B-Instruct"
+MODELS_LOOK, MODELS_ADD = "Look into it", "Load it"
+MODELS_LOOKED = "{name}: what it holds"
+MODELS_PART_COLUMNS = ("Part", "Parameters", "As stored")
+MODELS_NEEDS = (
+    "It needs {needed} here for its weights; {free} are free. Then {pins} pictures of {side} pixels go through it, "
+    "{tokens} visual tokens each."
+)
+MODELS_NO_HUB = "This server does not fetch from the Hub: choose a folder, or start it with --hub"
+MODELS_BAD_ID = "A Hub id is owner/name, or owner/name@COMMIT"
+MODELS_CHOOSE = "Choose one of the checkpoints that are offered here"
+MODELS_CHOOSE_MODEL = "Choose a model first"
+MODELS_LOADING, MODELS_READING = "Loading {name}", "reading weights"
+MODELS_PROGRESS = "{done} of {total} pins"
+MODELS_DONE = "{name} is loaded, and can be put on either side."
+MODELS_UNLOADED = "{name} is unloaded."
+MODELS_FAILED = "{name} could not be loaded: {why}"
