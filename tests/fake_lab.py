@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pinlab.catalog.images import encode_webp
 from pinlab.catalog.split import Split, make_split
@@ -99,6 +100,7 @@ class FakeLab:
         self.catalog = read_catalog(catalog) if catalog else toy_catalog()
         self.split: Split = make_split(self.catalog, [], seed=0)
         self.device, self.dtype, self.commit = "cpu", "float32", "0000000"
+        self.torch_device = torch.device("cpu")
         self.failing: dict[str, Exception] = {}
         self.report_data: dict | None = None
         self.missing_maps: set[str] = set()
@@ -148,6 +150,9 @@ class FakeLab:
             Hit(pins[r].id, pins[r].title, float(scores[r]), place, pins[r].id in test if query.board else None)
             for place, r in enumerate(rows, 1)
         )
+
+    def memory(self) -> list:
+        return []
 
     def report(self) -> dict | None:
         return self.report_data

@@ -532,14 +532,14 @@ MODELS_NONE_ALLOWED = (
 )
 MODELS_ALLOWED = (
     "A released Qwen3-VL is loaded as it is. It never saw a board of this lab: what it recommends is what an "
-    "off-the-shelf model gives. Every pin goes through it once, which takes minutes on a GPU and far longer without one."
+    "off-the-shelf model gives. Every pin goes through it once: minutes on a GPU, far longer without one."
 )
 MODELS_FOLDER, MODELS_HUB_ID = "Folder", "Hub id, such as Qwen/Qwen3-VL-2B-Instruct"
 MODELS_LOOK, MODELS_ADD = "Look into it", "Load it"
 MODELS_LOOKED = "{name}: what it holds"
 MODELS_PART_COLUMNS = ("Part", "Parameters", "As stored")
 MODELS_NEEDS = (
-    "It needs {needed} here for its weights; {free} are free. Then {pins} pictures of {side} pixels go through it, "
+    "It needs {needed} here for its weights; {free} are free. Then {pins} pictures of {side} px go through it, "
     "{tokens} visual tokens each."
 )
 MODELS_NO_HUB = "This server does not fetch from the Hub: choose a folder, or start it with --hub"

@@ -1,0 +1,228 @@
+"""A Qwen3-VL in the released layout goes the whole way: train, embed, evaluate, answer, verify, export, reload."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+from checkpoints import write_checkpoint
+from safetensors.torch import load_file, save_file
+
+from pinlab import assessment
+from pinlab.lab import Lab, open_lab
+from pinlab.measure import footprint
+from pinlab.measure.verify import Row
+from pinlab.models import adapters, released
+from pinlab.recommend.variants import FullVariant, SwappedVariant
+from pinlab.records import PinLabError
+from pinlab.release import export_lab, verify_lab
+from pinlab.steps import Workshop, embed_lab
+
+TRAINED = ("base", "full", "full-seed1", "pin-encoder", "pooled", "pooled-4", "shallow", "swapped", "swapped-seed1")
+
+
+@functools.cache
+def folder() -> Path:
+    """A checkpoint (three DeepStack layers, a language head of its own) and a lab trained on it; never change them."""
+    root = Path(tempfile.mkdtemp(prefix="pinlab-base-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    write_checkpoint(root / "tiny", tied=False, deepstack=(0, 1, 2))
+    toy.build(root / "lab")
+    train(root)
+    return root
+
+
+def train(root: Path) -> None:
+    with toy.tiny_recipe():
+        shop = Workshop(open_lab(root / "lab", "cpu"), str(root / "tiny"))
+        shop.train_all(toy.FULL_SEEDS, toy.SWAPPED_SEEDS)
+    embed_lab(open_lab(root / "lab", "cpu"))
+
+
+@functools.cache
+def lab() -> Lab:
+    return open_lab(folder() / "lab", "cpu")
+
+
+def test_every_model_is_an_adapter_and_the_checkpoint_stays_where_it_is() -> None:
+    models = folder() / "lab" / "models"
+    assert lab().trained() == sorted(TRAINED)
+    assert not list(models.glob("*/model*.safetensors"))
+    assert {name for name in TRAINED if adapters.stands_on(models / name) == "base"} == {*TRAINED} - {"base"}
+    pointer = json.loads((models / "base" / "checkpoint.json").read_text())
+    assert pointer["folder"] == str(folder() / "tiny")
+    assert set(pointer["shards"]) == {path.name for path in (folder() / "tiny").glob("*.safetensors")}
+    record = json.loads((models / "swapped" / "training.json").read_text())
+    assert record["command"] == f"python -m pinlab train LAB --base {folder() / 'tiny'}"
+
+
+def test_trained_again_it_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (folder() / "lab" / "models").rglob("*.safetensors")}
+    train(folder())
+    assert {p: p.stat().st_mtime_ns for p in (folder() / "lab" / "models").rglob("*.safetensors")} == before
+    assert capsys.readouterr().err.count("trained already on this data") == len(TRAINED)
+
+
+def test_every_variant_answers_and_a_swapped_model_has_no_tower() -> None:
+    query = lab().board_query(lab().split.scored[0])
+    for info in lab().variants():
+        assert len(lab().answer(info.name, query, 5).hits) == 5
+    swapped = lab().variant("swapped")
+    assert isinstance(swapped, SwappedVariant)
+    assert not hasattr(swapped.backbone.qwen, "visual")
+    assert lab().answer("pooled", query).cost.images_encoded == 0
+
+
+def test_two_models_of_one_base_hold_its_text_stack_once() -> None:
+    full, swapped = lab().variant("full"), lab().variant("swapped")
+    assert isinstance(full, FullVariant)
+    assert isinstance(swapped, SwappedVariant)
+    ours, theirs = (m.backbone.qwen.language_model.embed_tokens.weight for m in (full, swapped))
+    assert ours.data_ptr() == theirs.data_ptr()
+    held = {one.name: one for one in lab().memory()}
+    assert held["swapped"].held is not None
+    assert held["swapped"].shared > held["swapped"].held / 2  # the text stack; adapter, head and items are its own
+
+
+def test_what_loading_takes_is_known_before_and_a_loaded_base_is_not_counted_again() -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    needed = {one.name: one.needed for one in fresh.memory()}
+    text = sum(n for part, n in released.look_into(folder() / "tiny").parameters.items() if part == "text stack")
+    assert needed["swapped"] == 4 * text
+    assert needed["full"] > needed["swapped"]
+    fresh.variant("full")
+    assert {one.name: one.needed for one in fresh.memory() if one.held is None}["swapped"] == 0
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "free_bytes", lambda device: 1_000)
+    fresh = open_lab(folder() / "lab", "cpu")
+    with pytest.raises(PinLabError, match=r"full needs 0.0 GB of RAM.*are free: unload another model"):
+        fresh.variant("full")
+    assert all(one.held is None for one in fresh.memory())
+
+
+def test_it_is_evaluated_like_any_lab(tmp_path: Path) -> None:
+    shutil.copytree(folder() / "lab", tmp_path / "lab")
+    report = assessment.evaluate_lab(open_lab(tmp_path / "lab", "cpu"), None)
+    assert {"full", "swapped", "base", "cached", "pooled", "pooled-4", "shallow"} <= set(report["variants"])
+    assert set(report["training"]) == set(TRAINED)
+    stored = report["amortisation"]["bytes_per_pin"]
+    assert stored["cached"] == 9 * stored["pooled"]
+    assert stored["pooled-4"] == 4 * stored["pooled"]
+
+
+def test_every_row_of_the_exactness_table_holds() -> None:
+    rows: list[Row] = verify_lab(lab())
+    assert [row.name for row in rows if row.passed is not True] == []
+
+
+def test_the_export_is_a_plain_model_that_gives_the_same_vectors(tmp_path: Path) -> None:
+    record = export_lab(lab(), "swapped", tmp_path / "out")
+    assert record["round_trip"]["max_difference"] < 1e-5
+    weights = load_file(tmp_path / "out" / "model.safetensors")
+    assert "lm_head.weight" in weights
+    assert not any("lora" in name or "visual" in name for name in weights)
+
+
+def test_it_answers_the_same_when_opened_again() -> None:
+    query = lab().board_query(lab().split.scored[0])
+    again = open_lab(folder() / "lab", "cpu")
+    for name in ("full", "swapped", "pooled", "shallow"):
+        assert again.answer(name, query).hits == lab().answer(name, query).hits
+
+
+def other_weights(root: Path) -> str:
+    path = sorted((root / "tiny").glob("*.safetensors"))[0]
+    save_file({**load_file(path), "extra": torch.zeros(3)}, path)
+    return "other weights than those that were trained on"
+
+
+def no_checkpoint(root: Path) -> str:
+    shutil.rmtree(root / "tiny")
+    return "is not there; put it back"
+
+
+def no_pointer(root: Path) -> str:
+    (root / "lab" / "models" / "base" / "checkpoint.json").write_text("{}")
+    return "checkpoint.json names no checkpoint"
+
+
+@pytest.mark.parametrize("breaks", [other_weights, no_checkpoint, no_pointer], ids=lambda f: f.__name__)
+def test_a_lab_whose_checkpoint_changed_says_so(breaks, tmp_path: Path) -> None:
+    shutil.copytree(folder(), tmp_path / "root")
+    pointer = tmp_path / "root" / "lab" / "models" / "base" / "checkpoint.json"
+    record = json.loads(pointer.read_text()) | {"folder": str(tmp_path / "root" / "tiny")}
+    pointer.write_text(json.dumps(record))
+    said = breaks(tmp_path / "root")
+    with pytest.raises(PinLabError, match=said):
+        open_lab(tmp_path / "root" / "lab", "cpu").variant("base")
+
+
+def test_a_bad_checkpoint_leaves_the_lab_as_it_was(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "tiny")
+    path = sorted((tmp_path / "tiny").glob("model-*.safetensors"))[0]
+    weights = load_file(path)
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, path)
+    toy.build(tmp_path / "lab")
+    with pytest.raises(PinLabError, match="not finite"):
+        Workshop(open_lab(tmp_path / "lab", "cpu"), str(tmp_path / "tiny")).train_all()
+    assert not (tmp_path / "lab" / "models").exists()
+
+
+def test_a_guest_is_one_more_variant_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "guest", seed=5)
+    host, seen = open_lab(toy.trained_folder(), "cpu"), []
+    host.add_guest("guest", released.look_into(tmp_path / "guest"), lambda done, total: seen.append((done, total)))
+    assert (seen[0], seen[-1]) == ((0, toy.PINS), (toy.PINS, toy.PINS))
+    query = host.board_query(host.split.scored[0], "cats", (toy.drawing(900),))
+    answer = host.answer("guest", query, 5)
+    assert answer.cost.images_encoded == len(query.pins) + 1
+    assert host.variants()[-1].name == "guest"
+    own = host.variant("guest")
+    assert isinstance(own, FullVariant)
+    alone = toy.trained_lab().split.query_pins(host.split.scored[0])
+    assert own.items.norm(dim=1) == pytest.approx(torch.ones(toy.PINS), abs=1e-5)
+    single = own.vectors([type(query)(pins=alone[:1])])[0]
+    assert single == pytest.approx(own.items[host.catalog.row[alone[0]]], abs=1e-5)  # a pin alone asks as its item
+    with pytest.raises(PinLabError, match="loaded already"):
+        host.add_guest("full", released.look_into(tmp_path / "guest"), lambda done, total: None)
+    host.unload("guest")
+    assert "guest" not in [info.name for info in host.variants()]
+    with pytest.raises(PinLabError, match="no variant 'guest'"):
+        host.answer("guest", query)
+
+
+def test_others_answer_while_a_model_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = open_lab(toy.trained_folder(), "cpu")
+    query = host.board_query(host.split.scored[0])
+    host.variant("swapped")
+    started, go_on = threading.Event(), threading.Event()
+    real = Lab._load
+
+    def slow(self: Lab, name: str):
+        started.set()
+        assert go_on.wait(60)
+        return real(self, name)
+
+    monkeypatch.setattr(Lab, "_load", slow)
+    loading = threading.Thread(target=host.variant, args=("full",))
+    loading.start()
+    assert started.wait(60)
+    answered = []
+    asking = threading.Thread(target=lambda: answered.append(host.answer("swapped", query)))
+    asking.start()
+    asking.join(60)
+    assert len(answered) == 1  # before "full" is there
+    go_on.set()
+    loading.join(60)
+    assert {one.name for one in host.memory() if one.held is not None} >= {"full", "swapped"}
