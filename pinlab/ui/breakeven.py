@@ -268,7 +268,9 @@ def build(lab: Lab, report: Mapping[str, Any]) -> None:
         sheet = widget("sheet", first, "even-sheet")
     draw = partial(even_sheet, report)
     choice.input(take_listed, [choice, price], price, **QUICK).then(draw, fields, sheet, **LAST)
-    gr.on([field.input for field in fields[1:]], draw, fields, sheet, **LAST)
+    numbers, words = fields[1:-3], fields[-3:]
+    # A text box of Gradio 6.31 tells of pasted or filled-in text by `change` only.
+    gr.on([*(one.input for one in numbers), *(one.change for one in words)], draw, fields, sheet, **LAST)
 
 
 def _api_fields() -> list[Any]:
