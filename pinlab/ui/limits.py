@@ -364,7 +364,7 @@ def build(deck: Deck, page: Page, tabs: gr.Tabs) -> None:
             board, words = open_example(lab, known(), folder, event._data.get("key"))
         except PinLabError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return gr.Tabs(selected="compare"), board, words, *(gr.update(**({"value": n} if n else {})) for n in pair)
+        return gr.Tabs(selected="compare"), board, words, *(gr.update(value=n) if n else gr.update() for n in pair)
 
     show.__annotations__["event"] = gr.EventData
     shown = sheet.show(show, None, [tabs, page.board, page.words, page.left, page.right], **QUICK)
