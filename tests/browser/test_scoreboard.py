@@ -33,6 +33,12 @@ def open_tab(page: Page, name: str) -> None:
     expect(page.get_by_role("tabpanel").filter(visible=True)).to_have_count(1)
 
 
+def set_count(page: Page, count: str) -> None:
+    """Type a number of boards and leave the field, so that it has been taken before Run is pressed."""
+    page.locator("#live-count input").fill(count)
+    page.locator("#live-count input").press("Tab")
+
+
 def open_scoreboard(page: Page) -> None:
     open_tab(page, "Scoreboard")
     expect(page.locator("#score .pl-verdict")).to_be_visible()
@@ -51,7 +57,7 @@ def test_scoreboard_from_verdict_to_a_run(visit: Opened, width: int, scheme: str
     no_sideways_scroll(page)
     page.locator("#score summary", has_text="Board kind").click()
     expect(page.locator("#score").get_by_role("region", name="Board kind")).to_be_visible()
-    page.locator("#live-count input").fill("3")
+    set_count(page, "3")
     page.locator("#live-start").click()
     expect(page.locator("#live-sheet")).to_contain_text("3 boards, seed 1, all scored boards")
     expect(page.locator("#live-sheet")).to_contain_text("swapped less full")
@@ -87,7 +93,7 @@ def test_a_run_is_stopped(visit: Opened) -> None:
     page = visit()
     open_scoreboard(page)
     page.locator("#live-variants").get_by_label("Nearest").check()
-    page.locator("#live-count input").fill("200")
+    set_count(page, "200")
     page.locator("#live-start").click()
     expect(page.locator("#live-sheet")).to_contain_text(re.compile(r"[1-9]\d* of 200 boards"))
     page.locator("#live-stop").click()
@@ -101,7 +107,7 @@ def test_a_limit_is_shown_and_tried(visit: Opened, width: int, scheme: str) -> N
     page = visit(width=width, color_scheme=scheme)
     open_tab(page, "Limits")
     expect(page.locator("#limits h3")).to_have_count(8)
-    expect(page.locator("#limit-unlike")).to_contain_text("Threshold")
+    expect(page.locator("#limit-unlike")).to_contain_text("Threshold", timeout=2 * SLOW)  # 43 pictures are encoded
     no_sideways_scroll(page)
     example = page.locator("#limit-unlike .pl-example").first
     example.focus()
@@ -145,7 +151,7 @@ def test_a_lab_without_a_report_teaches_and_still_runs(visit: Opened, tmp_path) 
         open_tab(page, "Scoreboard")
         expect(page.locator("#score pre")).to_contain_text("python -m pinlab evaluate")
         expect(page.locator("#even")).to_have_count(0)
-        page.locator("#live-count input").fill("2")
+        set_count(page, "2")
         page.locator("#live-start").click()
         expect(page.locator("#live-sheet")).to_contain_text("2 boards, seed 1")
         open_tab(page, "Limits")
