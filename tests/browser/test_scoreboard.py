@@ -23,7 +23,8 @@ def hostile_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An app whose boards, report and prices are named by an attacker."""
     lab = FakeLab(pace_s=0.05)
     lab.report_data = whole_report(" ".join(HOSTILE_TITLES))
-    values = {board: (0.9, 0.1) for board in lab.split.scored}
+    # The board with the worst name is the one on which swapped falls farthest behind: it is the first example.
+    values = {board: (0.9, 0.0 if board == "hostile" else 0.4) for board in lab.split.scored}
     with site.served(with_rows(lab, tmp_path_factory.mktemp("lab"), values)) as address:
         yield address
 
