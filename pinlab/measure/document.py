@@ -27,7 +27,8 @@ p{margin:8px 0;max-width:75ch}small,.soft{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:8px 10px;text-align:right;
 border-top:1px solid var(--line);vertical-align:top;white-space:nowrap}th:first-child,.text{text-align:left}
-td.text,thead th{white-space:normal}td.text{min-width:12ch}thead th{background:var(--tint);vertical-align:bottom}
+td.text,th{white-space:normal}tbody th{min-width:11ch}td.text{min-width:12ch}
+thead th{background:var(--tint);vertical-align:bottom}
 td small{display:block}
 tr.subject th,tr.subject td{background:var(--tint);font-weight:600}details{margin:8px 0}summary{cursor:pointer}
 pre{overflow-x:auto;background:var(--tint);padding:12px;border-radius:8px;font-size:.8rem}#plot{height:460px}#curves{height:320px}
@@ -43,7 +44,7 @@ border-radius:6px}.pins span{background:var(--tint);font-size:.7rem;overflow:hid
 td.text:last-child{min-width:28ch}}
 @page{margin:14mm}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--tint:#f4f3f8;--mark:#b3125b}
-body{font-size:10pt}main{max-width:none;padding:0}h2,h3,h4{break-after:avoid}.scroll{overflow:visible;border:0}
+body{font-size:10pt}main{max-width:none;padding:0}h2,h3,h4,summary,p.soft{break-after:avoid}.short,p{break-inside:avoid}.scroll{overflow:visible;border:0}
 table{font-size:7pt}th,td,td.text{white-space:normal;min-width:0;padding:2px 4px}td small{white-space:nowrap}
 thead{display:table-header-group}
 tr,.verdict,.board,.js-plotly-plot{break-inside:avoid}details:not(.prints),.control,.live{display:none}.kept{display:inline}}
@@ -74,6 +75,7 @@ COLOURS = {
     "nearest": "#c4621d", "cosave": "#8a8a30",
 }  # fmt: skip
 GREY = "#85858f"
+SHORT = 14  # rows
 SYMBOLS = {  # so that lines differ in shape as well
     "full": "square", "cached": "square-open", "swapped": "circle", "base": "diamond", "nearest": "triangle-up",
     "cosave": "cross", "popular": "x", "random": "star",
@@ -137,10 +139,11 @@ def table(
         tds = "".join(f"<td{column(c)}>{escaped(c) if isinstance(c, Words) else c}</td>" for c in cells)
         mark = ' class="subject"' if name == subject else ""
         lines.append(f'<tr{mark}><th scope="row">{escaped(name)}</th>{tds}</tr>')
+    shape = "scroll short" if len(rows) <= SHORT else "scroll"  # a printed page need not split a short one
     # The paragraph stays outside: a caption would be as wide as the table and cut off on a narrow screen.
     return (
         f'<p class="soft">{escaped(about)}</p>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(title)}">'
+        f'<div class="{shape}" tabindex="0" role="region" aria-label="{escaped(title)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>\n"
     )
 

@@ -41,6 +41,7 @@ from pinlab.measure.page_cost import (
     entered_section,
     growth_figure,
     growth_section,
+    less,
     pareto_figure,
     pareto_section,
 )
@@ -185,7 +186,7 @@ def _api_claim(report: Mapping[str, Any]) -> str:
     share = api and api["saved"].get("swapped")
     if share is None:
         return "Against an API: not tested here, no price was entered."
-    return f"Against an API at the price entered: swapped costs {percent(share)} less (modelled). {api_words(api)}"
+    return f"Against an API at the price entered: swapped costs {less(share)} less (modelled). {api_words(api)}"
 
 
 def _accuracy_claim(report: Mapping[str, Any]) -> str:

@@ -227,9 +227,14 @@ def entered_section(report: Mapping[str, Any]) -> str:
         parts.append(table("At the entered price", heads, rows, about, subject="swapped"))
     if api:
         about = f"Modelled. {api_words(api)} Less: share of that dollar figure which each variant does without."
-        rows = [(name, [percent(share)]) for name, share in api["saved"].items() if share is not None]
+        rows = [(name, [less(share)]) for name, share in api["saved"].items() if share is not None]
         parts.append(table("Against the API", ["Variant", "Less"], rows, about, subject="swapped"))
     return "<h2>At entered prices</h2>" + "".join(parts) if parts else ""
+
+
+def less(share: float) -> str:
+    """A saved share, never rounded up to all of it: something is always spent."""
+    return "more than 99.9%" if share > 0.999 else f"{share:.1%}" if share > 0.99 else percent(share)
 
 
 def api_words(api: Mapping[str, Any]) -> str:

@@ -110,11 +110,12 @@ def at_entered(report: Mapping[str, Any], entered: Entered) -> dict[str, Any]:
 
     Returns:
         {"own": the price and usd_per_1000: variant -> dollars of 1,000 requests, scenarios: name -> variant -> dollars
-        a day; "api": the price, images a request sends, usd_per_1000 and saved: variant -> share of it, at the own
+        a day; "api": the price, images a request sends, usd_per_1000 and saved: model -> share of it, at the own
         price, else at the listed one; "tag": "modelled"}. None where a latency or a price is not known.
     """
     found: dict[str, Any] = {"tag": "modelled"}
     p50 = {name: fields["latency_ms"]["p50"] for name, fields in report["variants"].items()}
+    models = [name for name, fields in report["variants"].items() if fields["gflops"]]
     if entered.own is not None:
         rate = entered.own.usd_per_hour
         found["own"] = dataclasses.asdict(entered.own) | {
@@ -129,8 +130,9 @@ def at_entered(report: Mapping[str, Any], entered: Entered) -> dict[str, Any]:
         dollars = entered.api.dollars_per_1000(images)
         price = entered.own.usd_per_hour if entered.own else (report.get("price") or {}).get("usd_per_hour")
         saved = {
-            name: None if ms is None or price is None or not dollars else 1 - dollars_per_1000(ms, price) / dollars
-            for name, ms in p50.items()
+            name: None if p50[name] is None or price is None or not dollars
+            else 1 - dollars_per_1000(p50[name], price) / dollars
+            for name in models
         }
         found["api"] = dataclasses.asdict(entered.api) | {"images": images, "usd_per_1000": dollars, "saved": saved}
     return found

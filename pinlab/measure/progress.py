@@ -86,4 +86,4 @@ class Bar:
     @property
     def state(self) -> dict[str, Any]:
         """As tqdm tells it: n, total, initial, elapsed, postfix ..."""
-        return self._bar.format_dict
+        return dict(self._bar.format_dict)

@@ -122,12 +122,11 @@ def totals_of(report: Mapping[str, Any], found: Mapping[str, Any], chosen: Chose
     totals: dict[str, float | None] = {}
     for name, ms in model_latencies(report).items():
         per_pin = offline.get(name, 0.0)  # base computes nothing in advance
-        known = ms is not None and per_pin is not None and pins is not None
-        totals[name] = (
-            dollars_per_1000(ms, rate) + precompute_dollars_per_1000(per_pin, rate, pins, chosen.per_refresh)
-            if known
-            else None
-        )
+        if ms is None or per_pin is None or pins is None:
+            totals[name] = None
+            continue
+        offline_usd = precompute_dollars_per_1000(per_pin, rate, pins, chosen.per_refresh)
+        totals[name] = dollars_per_1000(ms, rate) + offline_usd
     return totals
 
 
@@ -185,19 +184,20 @@ def _table(
     rows, times = [], model_latencies(report)
     (scenario,) = found["scenarios"]
     for name in (*VARIANTS, *(n for n in times if n not in VARIANTS)):
-        if times.get(name) is None:
+        ms = times.get(name)
+        if ms is None:
             continue
         row = scenario["rows"].get(name) or {}
-        online = dollars_per_1000(times[name], found["price"]["usd_per_hour"])
+        online = dollars_per_1000(ms, found["price"]["usd_per_hour"])
         rows.append([
-            clean(name, 40), milliseconds(times[name]), dollars(online), _shown(totals.get(name), dollars),
+            clean(name, 40), milliseconds(ms), dollars(online), _shown(totals.get(name), dollars),
             _shown(row.get("usd_per_day"), dollars), _shown(row.get("machine_hours_per_day"), number),
             _shown(row.get("storage_bytes"), stored_words),
         ])  # fmt: skip
     images = (report.get("workload") or {}).get("pins")
     if api is not None and images:
-        asked = dollars(api.dollars_per_1000(images))
-        a_day = dollars(api.dollars_per_1000(images) * (scenario["requests_per_day"] or 0) / 1000)
+        usd, requests = api.dollars_per_1000(images), scenario["requests_per_day"]
+        asked, a_day = dollars(usd), _shown(None if requests is None else usd * requests / 1000, dollars)
         name = text.EVEN_API_ROW.format(name=clean(api.name, 60))
         rows.append([name, text.UNKNOWN, asked, asked, a_day, text.UNKNOWN, text.UNKNOWN])
     columns = [{"text": words, "tag": tag} for words, tag in text.EVEN_COLUMNS]
@@ -268,7 +268,9 @@ def build(lab: Lab, report: Mapping[str, Any]) -> None:
         sheet = widget("sheet", first, "even-sheet")
     draw = partial(even_sheet, report)
     choice.input(take_listed, [choice, price], price, **QUICK).then(draw, fields, sheet, **LAST)
-    gr.on([field.input for field in fields[1:]], draw, fields, sheet, **LAST)
+    numbers, words = fields[1:-3], fields[-3:]
+    # A text box of Gradio 6.31 tells of pasted or filled-in text by `change` only.
+    gr.on([*(one.input for one in numbers), *(one.change for one in words)], draw, fields, sheet, **LAST)
 
 
 def _api_fields() -> list[Any]:
@@ -277,8 +279,8 @@ def _api_fields() -> list[Any]:
         with gr.Row():
             choices = [(words, key) for key, words in text.EVEN_API_BY_CHOICES.items()]
             by = gr.Radio(choices, value="image", label=text.EVEN_API_BY, elem_id="even-api-by", min_width=200)
-            usd = gr.Number(None, label=text.EVEN_API_USD, minimum=0, elem_id="even-api-usd", min_width=120)
-            tokens = gr.Number(None, label=text.EVEN_API_TOKENS, minimum=0, elem_id="even-api-tokens", min_width=120)
+            usd = gr.Number(None, label=text.EVEN_API_USD, elem_id="even-api-usd", min_width=120)
+            tokens = gr.Number(None, label=text.EVEN_API_TOKENS, elem_id="even-api-tokens", min_width=120)
         with gr.Row():
             name = gr.Textbox(label=text.EVEN_API_NAME, max_length=200, elem_id="even-api-name", min_width=160)
             source = gr.Textbox(label=text.EVEN_API_SOURCE, max_length=200, elem_id="even-api-source", min_width=160)

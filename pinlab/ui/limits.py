@@ -27,7 +27,7 @@ from pinlab.ui.about import interval
 from pinlab.ui.answers import ask
 from pinlab.ui.cards import Deck, clean
 from pinlab.ui.compare import ANSWERS, QUICK, Page
-from pinlab.ui.scoreboard import lab_report, paragraph
+from pinlab.ui.scoreboard import heading, lab_report, paragraph
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
@@ -307,7 +307,8 @@ def limit_view(limit: Limit) -> dict:
 
 def limits_sheet(limits: Sequence[Limit]) -> dict:
     """The page."""
-    return {"blocks": [paragraph(text.LIMITS_INTRO), {"kind": "cards", "cards": [limit_view(one) for one in limits]}]}
+    cards = {"kind": "cards", "cards": [limit_view(one) for one in limits]}
+    return {"blocks": [heading(text.LIMITS_TITLE), paragraph(text.LIMITS_INTRO), cards]}
 
 
 def open_example(lab: Lab, limits: Sequence[Limit], folder: Path, key: Any) -> tuple[str, dict]:
@@ -363,7 +364,7 @@ def build(deck: Deck, page: Page, tabs: gr.Tabs) -> None:
             board, words = open_example(lab, known(), folder, event._data.get("key"))
         except PinLabError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return gr.Tabs(selected="compare"), board, words, *(gr.update(**({"value": n} if n else {})) for n in pair)
+        return gr.Tabs(selected="compare"), board, words, *(gr.update(value=n) if n else gr.update() for n in pair)
 
     show.__annotations__["event"] = gr.EventData
     shown = sheet.show(show, None, [tabs, page.board, page.words, page.left, page.right], **QUICK)

@@ -106,10 +106,10 @@ def _named(price: Mapping[str, Any]) -> dict[str, str]:
 
 def _variant_row(name: str, fields: Mapping[str, Any], top: float) -> list:
     latency = fields.get("latency_ms") or {}
-    ends = [latency.get(end) for end in ("p50_low", "p50_high")]
+    low, high = latency.get("p50_low"), latency.get("p50_high")
     time = {"text": shown(latency.get("p50"), milliseconds)}
-    if all(isinstance(end, int | float) for end in ends):
-        time["note"] = f"[{milliseconds(ends[0])}, {milliseconds(ends[1])}]"
+    if low is not None and high is not None:
+        time["note"] = f"[{milliseconds(low)}, {milliseconds(high)}]"
     return [
         clean(name, 40),
         mean_cell(fields.get(RECALL), top),

@@ -436,7 +436,7 @@ LIVE_PROGRESS = "Progress of the run"
 LIVE_MARGIN = "Not worse means: by no more than {margin:g} Recall@10."
 
 # ---------------------------------------------------------------- What the swap cannot do
-TAB_LIMITS = "What the swap cannot do"
+TAB_LIMITS, LIMITS_TITLE = "Limits", "What the swap cannot do"
 LIMITS_INTRO = (
     "The swapped model never sees a pixel. These are its real failures in this lab: each figure is from the lab's "
     "report or its own data, and each button opens the Compare page with that example and both models' answers."
