@@ -1,0 +1,165 @@
+// The parts around the maps: legend, selection with its gallery and downloads, boards of one's own, uploads, the table.
+(() => {
+  "use strict";
+  const { el, fill, picture, words: all } = window.PinLab;
+  const words = all.map;
+  const PAGE = 25;
+  const button = (label, onclick, attributes = {}) => el("button", { type: "button", class: "pl-small", onclick, ...attributes }, label);
+  const titled = (title) => title ? el("span", { dir: "auto", class: "pl-name" }, title) : el("em", { class: "pl-name pl-untitled" }, all.untitled);
+
+  // ---- legend: one button for each category, pressed while its pins are shown -----------------------
+  function legend(state, changed) {
+    const list = el("ul", { class: "pl-map-legend", "aria-label": words.legend });
+    return {
+      node: list,
+      draw(groups) {
+        list.replaceChildren(...groups.map((group) => {
+          const sign = el("i", { class: `pl-sign is-${group.shape}`, "aria-hidden": "true" });
+          sign.style.color = group.colour;
+          const name = group.colour === null ? group.name : `${group.name} · ${group.rows.length.toLocaleString("en")}`;
+          return el("li", {}, el("button", {
+            type: "button", class: "pl-key", dir: "auto", "data-key": group.key, "aria-pressed": String(!state.hidden.has(group.key)),
+            onclick: () => { if (!state.hidden.delete(group.key)) state.hidden.add(group.key); changed(); list.querySelector(`[data-key="${group.key}"]`)?.focus(); },
+          }, sign, name));
+        }));
+      },
+    };
+  }
+
+  // ---- selection ------------------------------------------------------------------------------------
+  async function download(bits, kind, say) {
+    let answer = null;
+    try {
+      answer = await fetch(`ui/selection.${kind}`, { method: "POST", body: bits });
+    } catch { /* the server may be gone; said below */ }
+    if (!answer?.ok) { say(words.downloadFailed); return; }
+    const url = URL.createObjectURL(await answer.blob());
+    el("a", { href: url, download: `pins.${kind}` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }
+
+  function selection(state, actions) {
+    const count = el("p", { class: "pl-selected", role: "status", "aria-live": "polite" });
+    const message = el("p", { class: "pl-map-problem", role: "alert" });
+    const say = (text) => { message.textContent = text; };
+    const ask = button("", () => actions.ask(), { id: "map-ask" });
+    const title = el("input", { type: "text", class: "pl-search", maxlength: 60, placeholder: words.ownTitle, "aria-label": words.ownTitle });
+    const own = el("form", { class: "pl-tools", onsubmit: (event) => { event.preventDefault(); actions.keep(title.value); } }, title, el("button", { class: "pl-small" }, words.ownButton));
+    const gallery = el("ol", { class: "pl-gallery" }), more = el("p", { class: "pl-muted" });
+    const tools = el("div", { class: "pl-tools" }, ask,
+      Object.entries(words.download).map(([kind, label]) => button(label, () => download(state.selected.bits, kind, say))),
+      button(words.clear, () => actions.clear()), own);
+    const boards = el("div", { class: "pl-own" });
+    const node = el("section", { class: "pl-selection", "aria-label": words.selection }, el("h2", { class: "pl-h" }, words.selection), count, message, tools, gallery, more, boards);
+
+    function card(one) {
+      return el("li", { class: "pl-card" }, el("button", { type: "button", class: "pl-tile", "data-pin": one.pin, "aria-label": one.alt, onclick: () => actions.open(one.pin) },
+        el("span", { class: "pl-frame" }, picture(one, 96, true)), titled(one.title),
+        el("span", { class: "pl-by", dir: "auto" }, one.by), el("span", { class: "pl-by" }, one.license)));
+    }
+    return {
+      node,
+      draw(view) {
+        const some = Boolean(view && view.count);
+        count.textContent = some ? view.words : words.selectionEmpty;
+        say(view?.message || "");
+        tools.hidden = !some;
+        ask.textContent = view?.ask || "";
+        more.textContent = view?.more || "";
+        gallery.replaceChildren(...(some ? view.cards.map(card) : []));
+      },
+      drawOwn(view) {
+        if (!view) return;
+        say(view.message);
+        if (view.added) title.value = "";
+        boards.replaceChildren(...(view.boards.length ? [el("h3", {}, words.ownLabel), el("ul", { class: "pl-tools" }, view.boards.map((board) => el("li", { class: "pl-own-board" },
+          button(`${board.title} · ${board.words}`, () => actions.select(board.bits), { dir: "auto" }),
+          button("×", () => actions.forget(board.title), { "aria-label": fill(words.ownDrop, { title: board.title }) }))))] : []));
+      },
+    };
+  }
+
+  // ---- uploads ----------------------------------------------------------------------------------------
+  function placedList(actions) {
+    const node = el("section", { class: "pl-placed", role: "status", "aria-live": "polite", hidden: true });
+    return {
+      node,
+      draw(view) {
+        node.hidden = !view;
+        if (!view) return;
+        node.replaceChildren(
+          ...view.messages.map((text) => el("p", { class: "pl-map-problem" }, text)),
+          ...view.items.map((item) => el("p", {}, el("b", { class: "pl-star", "aria-hidden": "true" }, "★ "), item.words, " ",
+            button(item.nearest.title || all.untitled, () => actions.open(item.nearest.pin), { dir: "auto", class: "pl-link" }))),
+          el("p", { class: "pl-muted" }, view.note));
+      },
+    };
+  }
+
+  // ---- the table: the same pins, for keyboards and screen readers ----------------------------------------
+  function table(state, actions) {
+    const body = el("tbody", {}), count = el("span", { class: "pl-muted", "aria-live": "polite" });
+    const which = el("select", { class: "pl-search", "aria-label": words.rowsLabel, onchange: () => { start = 0; draw(); } },
+      Object.entries(words.rows).map(([value, label]) => el("option", { value }, label)));
+    const turn = (by) => () => { start += by; draw(); };
+    const back = button(words.back, turn(-PAGE)), next = button(words.next, turn(PAGE));
+    let start = 0, column = 4, falling = false, order = null, ordered = "";
+    const marked = (row) => Object.keys(words.marks).filter((name) => state.view.marks[name].includes(row)).map((name) => words.marks[name]);
+    const heads = words.columns.map((name, i) => el("th", { scope: "col" }, i === 0 ? name
+      : el("button", { type: "button", class: "pl-sort", "aria-label": `${name}, ${fill(words.sort, { column: name })}`, onclick: () => { falling = column === i && !falling; column = i; start = 0; draw(); } }, name)));
+
+    // Row -> what the chosen column sorts by. Marked pins first, in the order of the legend; ties as in the catalog.
+    function sortKey() {
+      const { names } = state, { points } = state.data;
+      if (column === 1) return (row) => names.columns.titles(row) || "\uffff";
+      if (column === 2) return (row) => points.columns.source[row];
+      if (column === 3) return (row) => names.columns.biggest[row];
+      const place = new Map(Object.keys(words.marks).reverse().flatMap((name, i, every) => state.view.marks[name].map((row) => [row, every.length - i])));
+      return (row) => place.get(row) ?? 99;
+    }
+
+    function sorted() {
+      const now = `${column}|${falling}|${column === 4 ? JSON.stringify(state.view.marks) : ""}`;
+      if (now === ordered) return order;
+      const collator = new Intl.Collator(undefined, { sensitivity: "base", numeric: true }), key = sortKey(), sign = falling ? -1 : 1;
+      const keys = Array.from({ length: state.data.points.count }, (_, row) => key(row));
+      const compare = column === 1 ? (a, b) => collator.compare(keys[a], keys[b]) : (a, b) => keys[a] - keys[b];
+      order = Array.from(keys, (_, row) => row).sort((a, b) => sign * compare(a, b) || a - b);
+      ordered = now;
+      return order;
+    }
+
+    function row(i) {
+      const { points } = state.data, { names } = state, title = names.columns.titles(i);
+      const tick = el("input", { type: "checkbox", "aria-label": fill(words.selectRow, { title: title || all.untitled }), onchange: (event) => actions.tick(i, event.target.checked) });
+      tick.checked = Boolean(state.selected.has(i));
+      return el("tr", {}, el("td", {}, tick),
+        el("th", { scope: "row" }, el("button", { type: "button", class: "pl-link", dir: "auto", onclick: () => actions.choose(i) },
+          picture({ src: state.src(i), alt: "" }, 32, true), title || all.untitled)),
+        el("td", { dir: "auto" }, points.names.source[points.columns.source[i]]), el("td", { dir: "auto" }, names.columns.boards(names.columns.biggest[i])), el("td", {}, marked(i).join(", ")));
+    }
+
+    function draw() {
+      if (!details.open || !state.names || !state.view) return;
+      const found = state.found, only = which.value === "selected";
+      const rows = found || only ? sorted().filter((i) => (!found || found.has(i)) && (!only || state.selected.has(i))) : sorted();
+      start = Math.max(0, Math.min(start, rows.length - 1));
+      const shown = rows.slice(start, start + PAGE);
+      const focused = [...body.querySelectorAll("input")].indexOf(document.activeElement);
+      body.replaceChildren(...shown.map(row));
+      if (focused >= 0) body.querySelectorAll("input")[Math.min(focused, shown.length - 1)]?.focus();
+      heads.forEach((head, i) => head.setAttribute("aria-sort", i === column ? (falling ? "descending" : "ascending") : "none"));
+      count.textContent = rows.length ? fill(words.page, { from: start + 1, to: start + shown.length, total: rows.length.toLocaleString("en") }) : only ? words.noneSelected : words.noMatch;
+      back.disabled = start === 0;
+      next.disabled = start + PAGE >= rows.length;
+    }
+
+    const details = el("details", { class: "pl-table" }, el("summary", {}, words.table),
+      el("div", { class: "pl-tools" }, which, count, back, next),
+      el("div", { class: "pl-scroll" }, el("table", {}, el("thead", {}, el("tr", {}, heads)), body)));
+    details.addEventListener("toggle", draw);
+    return { node: details, draw, first: () => { start = 0; } };
+  }
+
+  Object.assign(window.PinLab, { mapParts: { legend, selection, placedList, table, button } });
+})();
