@@ -7,7 +7,6 @@ browser and may be anything; what does not fit the catalog is refused here.
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import io
 import json
@@ -54,7 +53,7 @@ def decode(value: Any, count: int) -> np.ndarray:
         raise PinLabError(text.PROBLEM_SELECTION)
     try:
         return rows_of(base64.b64decode(value, validate=True), count)
-    except binascii.Error as error:
+    except ValueError as error:  # no base64, or no ASCII
         raise PinLabError(text.PROBLEM_SELECTION) from error
 
 

@@ -146,8 +146,8 @@ MAP_INTRO = (
     "Distances across a map mean little; neighbourhoods do. Point at a pin to see where it lies on the other map."
 )
 MAP_ALIGNED = (
-    "The right map is turned, mirrored and scaled as a whole so that it lies like the other one (Procrustes). "
-    "Neither map was made anew for that."
+    "The map of full's item vectors is turned, mirrored and scaled as a whole to lie like that of the pin embeddings "
+    "(Procrustes). Neither map was made anew for that."
 )
 MAP_SPACE_LABEL, MAP_COLOUR_LABEL = "Vectors", "Colour by"
 MAP_SPACES = {"both": "Both, side by side", "pins": "Pin embeddings", "full": "Full model's item vectors"}
