@@ -263,14 +263,16 @@ def test_launch_options_are_known_to_gradio() -> None:
 
 
 def test_every_word_in_the_scripts_exists() -> None:
-    used = set()
+    used, on_map = set(), set()
     for script in server.STATIC.glob("*.js"):
         source = script.read_text()
-        used |= set(re.findall(r"\bwords\.(\w+)", source))
+        used |= set(re.findall(r"(?<!\.)\bwords\.(\w+)", source))
+        on_map |= set(re.findall(r"\bsay\.(\w+)", source))
         assert "innerHTML" not in source
         assert "insertAdjacentHTML" not in source
         assert "http" not in source, "no script names another machine"
-    assert used - {"urls"} == set(text.SCRIPT), "each word is used, and each used word is there"
+    assert used - {"urls", "colours"} == set(text.SCRIPT), "each word is used, and each used word is there"
+    assert on_map == set(text.SCRIPT["map"]), "and those of the map"
 
 
 def test_templates_are_constant() -> None:

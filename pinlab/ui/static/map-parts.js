@@ -1,15 +1,15 @@
 // The parts around the maps: legend, selection with its gallery and downloads, boards of one's own, uploads, the table.
 (() => {
   "use strict";
-  const { el, fill, picture, words: all } = window.PinLab;
-  const words = all.map;
+  const { el, fill, picture, words } = window.PinLab;
+  const say = words.map;
   const PAGE = 25;
   const button = (label, onclick, attributes = {}) => el("button", { type: "button", class: "pl-small", onclick, ...attributes }, label);
-  const titled = (title) => title ? el("span", { dir: "auto", class: "pl-name" }, title) : el("em", { class: "pl-name pl-untitled" }, all.untitled);
+  const titled = (title) => title ? el("span", { dir: "auto", class: "pl-name" }, title) : el("em", { class: "pl-name pl-untitled" }, words.untitled);
 
   // ---- legend: one button for each category, pressed while its pins are shown -----------------------
   function legend(state, changed) {
-    const list = el("ul", { class: "pl-map-legend", "aria-label": words.legend });
+    const list = el("ul", { class: "pl-map-legend", "aria-label": say.legend });
     return {
       node: list,
       draw(groups) {
@@ -27,12 +27,12 @@
   }
 
   // ---- selection ------------------------------------------------------------------------------------
-  async function download(bits, kind, say) {
+  async function download(bits, kind, complain) {
     let answer = null;
     try {
       answer = await fetch(`ui/selection.${kind}`, { method: "POST", body: bits });
     } catch { /* the server may be gone; said below */ }
-    if (!answer?.ok) { say(words.downloadFailed); return; }
+    if (!answer?.ok) { complain(say.downloadFailed); return; }
     const url = URL.createObjectURL(await answer.blob());
     el("a", { href: url, download: `pins.${kind}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
@@ -41,16 +41,16 @@
   function selection(state, actions) {
     const count = el("p", { class: "pl-selected", role: "status", "aria-live": "polite" });
     const message = el("p", { class: "pl-map-problem", role: "alert" });
-    const say = (text) => { message.textContent = text; };
+    const complain = (text) => { message.textContent = text; };
     const ask = button("", () => actions.ask(), { id: "map-ask" });
-    const title = el("input", { type: "text", class: "pl-search", maxlength: 60, placeholder: words.ownTitle, "aria-label": words.ownTitle });
-    const own = el("form", { class: "pl-tools", onsubmit: (event) => { event.preventDefault(); actions.keep(title.value); } }, title, el("button", { class: "pl-small" }, words.ownButton));
+    const title = el("input", { type: "text", class: "pl-search", maxlength: 60, placeholder: say.ownTitle, "aria-label": say.ownTitle });
+    const own = el("form", { class: "pl-tools", onsubmit: (event) => { event.preventDefault(); actions.keep(title.value); } }, title, el("button", { class: "pl-small" }, say.ownButton));
     const gallery = el("ol", { class: "pl-gallery" }), more = el("p", { class: "pl-muted" });
     const tools = el("div", { class: "pl-tools" }, ask,
-      Object.entries(words.download).map(([kind, label]) => button(label, () => download(state.selected.bits, kind, say))),
-      button(words.clear, () => actions.clear()), own);
+      Object.entries(say.download).map(([kind, label]) => button(label, () => download(state.selected.bits, kind, complain))),
+      button(say.clear, () => actions.clear()), own);
     const boards = el("div", { class: "pl-own" });
-    const node = el("section", { class: "pl-selection", "aria-label": words.selection }, el("h2", { class: "pl-h" }, words.selection), count, message, tools, gallery, more, boards);
+    const node = el("section", { class: "pl-selection", "aria-label": say.selection }, el("h2", { class: "pl-h" }, say.selection), count, message, tools, gallery, more, boards);
 
     function card(one) {
       return el("li", { class: "pl-card" }, el("button", { type: "button", class: "pl-tile", "data-pin": one.pin, "aria-label": one.alt, onclick: () => actions.open(one.pin) },
@@ -61,8 +61,8 @@
       node,
       draw(view) {
         const some = Boolean(view && view.count);
-        count.textContent = some ? view.words : words.selectionEmpty;
-        say(view?.message || "");
+        count.textContent = some ? view.words : say.selectionEmpty;
+        complain(view?.message || "");
         tools.hidden = !some;
         ask.textContent = view?.ask || "";
         more.textContent = view?.more || "";
@@ -70,11 +70,11 @@
       },
       drawOwn(view) {
         if (!view) return;
-        say(view.message);
+        complain(view.message);
         if (view.added) title.value = "";
-        boards.replaceChildren(...(view.boards.length ? [el("h3", {}, words.ownLabel), el("ul", { class: "pl-tools" }, view.boards.map((board) => el("li", { class: "pl-own-board" },
+        boards.replaceChildren(...(view.boards.length ? [el("h3", {}, say.ownLabel), el("ul", { class: "pl-tools" }, view.boards.map((board) => el("li", { class: "pl-own-board" },
           button(`${board.title} · ${board.words}`, () => actions.select(board.bits), { dir: "auto" }),
-          button("×", () => actions.forget(board.title), { "aria-label": fill(words.ownDrop, { title: board.title }) }))))] : []));
+          button("×", () => actions.forget(board.title), { "aria-label": fill(say.ownDrop, { title: board.title }) }))))] : []));
       },
     };
   }
@@ -90,7 +90,7 @@
         node.replaceChildren(
           ...view.messages.map((text) => el("p", { class: "pl-map-problem" }, text)),
           ...view.items.map((item) => el("p", {}, el("b", { class: "pl-star", "aria-hidden": "true" }, "★ "), item.words, " ",
-            button(item.nearest.title || all.untitled, () => actions.open(item.nearest.pin), { dir: "auto", class: "pl-link" }))),
+            button(item.nearest.title || words.untitled, () => actions.open(item.nearest.pin), { dir: "auto", class: "pl-link" }))),
           el("p", { class: "pl-muted" }, view.note));
       },
     };
@@ -99,14 +99,14 @@
   // ---- the table: the same pins, for keyboards and screen readers ----------------------------------------
   function table(state, actions) {
     const body = el("tbody", {}), count = el("span", { class: "pl-muted", "aria-live": "polite" });
-    const which = el("select", { class: "pl-search", "aria-label": words.rowsLabel, onchange: () => { start = 0; draw(); } },
-      Object.entries(words.rows).map(([value, label]) => el("option", { value }, label)));
+    const which = el("select", { class: "pl-search", "aria-label": say.rowsLabel, onchange: () => { start = 0; draw(); } },
+      Object.entries(say.rows).map(([value, label]) => el("option", { value }, label)));
     const turn = (by) => () => { start += by; draw(); };
-    const back = button(words.back, turn(-PAGE)), next = button(words.next, turn(PAGE));
+    const back = button(say.back, turn(-PAGE)), next = button(say.next, turn(PAGE));
     let start = 0, column = 4, falling = false, order = null, ordered = "";
-    const marked = (row) => Object.keys(words.marks).filter((name) => state.view.marks[name].includes(row)).map((name) => words.marks[name]);
-    const heads = words.columns.map((name, i) => el("th", { scope: "col" }, i === 0 ? name
-      : el("button", { type: "button", class: "pl-sort", "aria-label": `${name}, ${fill(words.sort, { column: name })}`, onclick: () => { falling = column === i && !falling; column = i; start = 0; draw(); } }, name)));
+    const marked = (row) => Object.keys(say.marks).filter((name) => state.view.marks[name].includes(row)).map((name) => say.marks[name]);
+    const heads = say.columns.map((name, i) => el("th", { scope: "col" }, i === 0 ? name
+      : el("button", { type: "button", class: "pl-sort", "aria-label": `${name}, ${fill(say.sort, { column: name })}`, onclick: () => { falling = column === i && !falling; column = i; start = 0; draw(); } }, name)));
 
     // Row -> what the chosen column sorts by. Marked pins first, in the order of the legend; ties as in the catalog.
     function sortKey() {
@@ -114,7 +114,7 @@
       if (column === 1) return (row) => names.columns.titles(row) || "\uffff";
       if (column === 2) return (row) => points.columns.source[row];
       if (column === 3) return (row) => names.columns.biggest[row];
-      const place = new Map(Object.keys(words.marks).reverse().flatMap((name, i, every) => state.view.marks[name].map((row) => [row, every.length - i])));
+      const place = new Map(Object.keys(say.marks).reverse().flatMap((name, i, every) => state.view.marks[name].map((row) => [row, every.length - i])));
       return (row) => place.get(row) ?? 99;
     }
 
@@ -131,11 +131,11 @@
 
     function row(i) {
       const { points } = state.data, { names } = state, title = names.columns.titles(i);
-      const tick = el("input", { type: "checkbox", "aria-label": fill(words.selectRow, { title: title || all.untitled }), onchange: (event) => actions.tick(i, event.target.checked) });
+      const tick = el("input", { type: "checkbox", "aria-label": fill(say.selectRow, { title: title || words.untitled }), onchange: (event) => actions.tick(i, event.target.checked) });
       tick.checked = Boolean(state.selected.has(i));
       return el("tr", {}, el("td", {}, tick),
         el("th", { scope: "row" }, el("button", { type: "button", class: "pl-link", dir: "auto", onclick: () => actions.choose(i) },
-          picture({ src: state.src(i), alt: "" }, 32, true), title || all.untitled)),
+          picture({ src: state.src(i), alt: "" }, 32, true), title || words.untitled)),
         el("td", { dir: "auto" }, points.names.source[points.columns.source[i]]), el("td", { dir: "auto" }, names.columns.boards(names.columns.biggest[i])), el("td", {}, marked(i).join(", ")));
     }
 
@@ -149,12 +149,12 @@
       body.replaceChildren(...shown.map(row));
       if (focused >= 0) body.querySelectorAll("input")[Math.min(focused, shown.length - 1)]?.focus();
       heads.forEach((head, i) => head.setAttribute("aria-sort", i === column ? (falling ? "descending" : "ascending") : "none"));
-      count.textContent = rows.length ? fill(words.page, { from: start + 1, to: start + shown.length, total: rows.length.toLocaleString("en") }) : only ? words.noneSelected : words.noMatch;
+      count.textContent = rows.length ? fill(say.page, { from: start + 1, to: start + shown.length, total: rows.length.toLocaleString("en") }) : only ? say.noneSelected : say.noMatch;
       back.disabled = start === 0;
       next.disabled = start + PAGE >= rows.length;
     }
 
-    const details = el("details", { class: "pl-table" }, el("summary", {}, words.table),
+    const details = el("details", { class: "pl-table" }, el("summary", {}, say.table),
       el("div", { class: "pl-tools" }, which, count, back, next),
       el("div", { class: "pl-scroll" }, el("table", {}, el("thead", {}, el("tr", {}, heads)), body)));
     details.addEventListener("toggle", draw);

@@ -2,8 +2,8 @@
 // points and plotly.js only when the page is. Data: map-data.js. Everything around the maps: map-parts.js.
 (() => {
   "use strict";
-  const { el, fill, picture, load, words: all, columns, fromBase64, Rows, mapParts } = window.PinLab;
-  const words = all.map;
+  const { el, fill, picture, load, words, columns, fromBase64, Rows, mapParts } = window.PinLab;
+  const say = words.map;
   const SHAPES = ["circle", "diamond", "square", "triangle-up", "cross", "x", "circle-open", "diamond-open"];
   const MARKS = {
     query: { symbol: "square-open", size: 15, dark: "#ffffff", light: "#111111" },
@@ -47,7 +47,7 @@
     const { points, overlap } = state.data, { colour, board } = state.view;
     const [names, codes] = colour === "board" ? [board.names, fromBase64(board.codes)]
       : colour === "overlap" ? [overlap.names.overlap, overlap.columns.overlap] : [points.names[colour], points.columns[colour]];
-    const palette = all.colours[colour][isDark() ? 1 : 0], ordered = colour === "overlap";
+    const palette = words.colours[colour][isDark() ? 1 : 0], ordered = colour === "overlap";
     return rowsByCode(codes, names.length).map((rows, i) => ({
       key: `${colour}:${i}`, name: names[i], rows, colour: palette[i % palette.length],
       shape: ordered ? "circle" : SHAPES[(i + Math.floor(i / SHAPES.length)) % SHAPES.length],
@@ -55,14 +55,14 @@
   }
 
   function marks(state) {
-    const found = state.found ? [{ key: "found", name: words.found, rows: state.found.list(), style: FOUND }] : [];
-    return [...Object.entries(MARKS).map(([key, style]) => ({ key, name: words.marks[key], rows: state.view.marks[key], style })), ...found]
+    const found = state.found ? [{ key: "found", name: say.found, rows: state.found.list(), style: FOUND }] : [];
+    return [...Object.entries(MARKS).map(([key, style]) => ({ key, name: say.marks[key], rows: state.view.marks[key], style })), ...found]
       .filter((mark) => mark.rows.length).map((mark) => ({ ...mark, colour: ink(mark.style), shape: mark.style.symbol }));
   }
 
   function traces(state, space) {
-    const { columns: all } = state.data.points;
-    const x = all[`${space}.x`], y = all[`${space}.y`], many = state.data.points.count > MANY;
+    const { columns: found } = state.data.points;
+    const x = found[`${space}.x`], y = found[`${space}.y`], many = state.data.points.count > MANY;
     const trace = (rows, name, marker) => ({
       type: "scattergl", mode: "markers", x: gather(x, rows), y: gather(y, rows), customdata: rows, name: plain(name), hoverinfo: "none", marker,
     });
@@ -124,7 +124,7 @@
     return {
       show(state, row, event) {
         if (!state.names) return;
-        card.replaceChildren(picture({ src: state.src(row), alt: "" }, 96), el("span", { dir: "auto" }, state.names.columns.titles(row) || all.untitled));
+        card.replaceChildren(picture({ src: state.src(row), alt: "" }, 96), el("span", { dir: "auto" }, state.names.columns.titles(row) || words.untitled));
         card.hidden = false;
         const box = root.getBoundingClientRect();
         card.style.left = `${Math.max(0, Math.min(event.clientX - box.left + 14, box.width - 150))}px`;
@@ -197,15 +197,15 @@
       clear() { select(new Rows(state.data.points.count)); },
     };
     const messages = el("div", { class: "pl-map-messages", role: "status" });
-    const search = el("input", { type: "search", class: "pl-search", maxlength: 200, placeholder: words.search, "aria-label": words.search, oninput: () => { clearTimeout(search.timer); search.timer = setTimeout(() => trigger("search", { words: search.value }), 150); } });
+    const search = el("input", { type: "search", class: "pl-search", maxlength: 200, placeholder: say.search, "aria-label": say.search, oninput: () => { clearTimeout(search.timer); search.timer = setTimeout(() => trigger("search", { words: search.value }), 150); } });
     const found = el("span", { class: "pl-muted", role: "status", "aria-live": "polite" });
-    const selectFound = mapParts.button(words.selectFound, () => select(new Rows(state.data.points.count, state.found.base64())), { hidden: true });
-    const toolButtons = Object.entries(words.tools).map(([tool, label]) => mapParts.button(label, () => { state.tool = state.tool === tool ? "" : tool; draw(); }, { "data-tool": tool }));
-    const zoomButtons = Object.entries(words.zoom).map(([way, label]) => mapParts.button(label, () => zoom(way), { "data-zoom": way }));
+    const selectFound = mapParts.button(say.selectFound, () => select(new Rows(state.data.points.count, state.found.base64())), { hidden: true });
+    const toolButtons = Object.entries(say.tools).map(([tool, label]) => mapParts.button(label, () => { state.tool = state.tool === tool ? "" : tool; draw(); }, { "data-tool": tool }));
+    const zoomButtons = Object.entries(say.zoom).map(([way, label]) => mapParts.button(label, () => zoom(way), { "data-zoom": way }));
     const tools = el("div", { class: "pl-tools pl-map-tools" }, search, found, selectFound,
-      webgl ? el("span", { class: "pl-tools", role: "group", "aria-label": words.toolsLabel }, toolButtons) : null, webgl ? el("span", { class: "pl-tools" }, zoomButtons) : null);
+      webgl ? el("span", { class: "pl-tools", role: "group", "aria-label": say.toolsLabel }, toolButtons) : null, webgl ? el("span", { class: "pl-tools" }, zoomButtons) : null);
     const legend = mapParts.legend(state, () => draw());
-    const stage = el("div", { class: "pl-map-stage", role: "group", "aria-label": words.label });
+    const stage = el("div", { class: "pl-map-stage", role: "group", "aria-label": say.label });
     const selection = mapParts.selection(state, actions), placed = mapParts.placedList(actions), twin = mapParts.table(state, actions);
     root.replaceChildren(tools, legend.node, stage, messages, placed.node, selection.node, twin.node);
     const hover = hoverCard(stage), panels = {}, seen = {};
@@ -221,14 +221,14 @@
     }
 
     async function prepare() {
-      const [points] = await Promise.all([columns("ui/map/points.bin"), webgl ? load(all.urls.plotly) : null]);
+      const [points] = await Promise.all([columns("ui/map/points.bin"), webgl ? load(words.urls.plotly) : null]);
       state.data = { points, overlap: null };
       state.selected = new Rows(points.count);
       // Titles and pictures come after the first picture of the maps.
       columns("ui/map/names.bin").then((names) => { state.names = names; draw(); }).catch(failed);
     }
 
-    function failed(error) { messages.replaceChildren(el("p", { class: "pl-map-problem" }, words.columnsFailed)); throw error; }
+    function failed(error) { messages.replaceChildren(el("p", { class: "pl-map-problem" }, say.columnsFailed)); throw error; }
 
     const every = (act) => state.view.spaces.forEach((space) => panels[space.id] && act(panels[space.id], space.id));
 
@@ -291,7 +291,7 @@
 
     function drawStill(one, space) {
       const src = `${space.still}&theme=${isDark() ? "dark" : "light"}`;
-      one.still.alt = fill(words.still, { title: space.title, colour: words.colourNames[state.view.colour] });
+      one.still.alt = fill(say.still, { title: space.title, colour: say.colourNames[state.view.colour] });
       if (one.still.getAttribute("src") !== src) one.still.src = src;
     }
 
@@ -299,9 +299,9 @@
       state.view = props.value;
       ready ??= prepare();
       await ready.catch(failed);
-      const notes = [...(webgl ? [] : [words.noWebgl]), ...state.view.messages];
+      const notes = [...(webgl ? [] : [say.noWebgl]), ...state.view.messages];
       if (state.view.colour === "overlap") {
-        if (!state.data.overlap) messages.replaceChildren(el("p", { class: "pl-muted" }, words.overlapWait));
+        if (!state.data.overlap) messages.replaceChildren(el("p", { class: "pl-muted" }, say.overlapWait));
         state.data.overlap ??= await columns("ui/map/overlap.bin").catch(failed);
         if (state.data.overlap.message) { notes.unshift(state.data.overlap.message); state.view = { ...state.view, colour: "source" }; }
       }
