@@ -13,15 +13,17 @@
     return {
       node: list,
       draw(groups) {
+        const focused = list.contains(document.activeElement) ? document.activeElement.dataset.key : null;
         list.replaceChildren(...groups.map((group) => {
           const sign = el("i", { class: `pl-sign is-${group.shape}`, "aria-hidden": "true" });
           sign.style.color = group.colour;
-          const name = group.colour === null ? group.name : `${group.name} · ${group.rows.length.toLocaleString("en")}`;
+          const name = `${group.name} · ${group.rows.length.toLocaleString("en")}`;
           return el("li", {}, el("button", {
             type: "button", class: "pl-key", dir: "auto", "data-key": group.key, "aria-pressed": String(!state.hidden.has(group.key)),
-            onclick: () => { if (!state.hidden.delete(group.key)) state.hidden.add(group.key); changed(); list.querySelector(`[data-key="${group.key}"]`)?.focus(); },
+            onclick: () => { if (!state.hidden.delete(group.key)) state.hidden.add(group.key); changed(); },
           }, sign, name));
         }));
+        if (focused) list.querySelector(`[data-key="${focused}"]`)?.focus();
       },
     };
   }

@@ -146,6 +146,7 @@
     function mark(row) {
       const at = row === null || !plot._fullLayout ? null : place(plot, state.data.points, space.id, row);
       ring.hidden = !at?.inside;
+      ring.dataset.row = String(row);
       if (at) { ring.style.left = `${at.x}px`; ring.style.top = `${at.y}px`; }
     }
 
