@@ -53,9 +53,10 @@ class BigLab(FakeLab):
         return self.maps[space]
 
 
-def wait_for_lasso(page: Page, draws: int) -> float:
-    """Seconds until both maps are drawn with the selection."""
+def release(page: Page, draws: int) -> float:
+    """Seconds from the release of the mouse until both maps are drawn with the selection."""
     start = time.perf_counter()
+    page.mouse.up()
     page.wait_for_function(
         """before => Number([...document.querySelectorAll('.pl-plot')].at(-1).dataset.drawn) > before
             && document.querySelectorAll('.pl-plot')[1].data.some(t => t.marker.opacity === 1)""",
@@ -88,8 +89,7 @@ def measure(page: Page, url: str) -> dict:
     for step in range(1, 17):
         page.mouse.move(x + r * math.cos(step * math.pi / 8), y + r * math.sin(step * math.pi / 8))
     drawing = time.perf_counter() - start
-    page.mouse.up()
-    marked = wait_for_lasso(page, before)
+    marked = release(page, before)
     page.locator(".pl-gallery li").first.wait_for()
     return {
         "first_picture_s": round(first, 2),
