@@ -22,8 +22,10 @@ from torch import Tensor
 
 from pinlab.catalog.split import Split, read_split
 from pinlab.catalog.store import Catalog, read_catalog
+from pinlab.cost import StageTimer
 from pinlab.embed.items import read_items
 from pinlab.embed.keys import content_keys, items_key, table_key
+from pinlab.embed.neighbours import neighbour_overlap
 from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.footprint import require
@@ -256,6 +258,24 @@ class Lab:
         vectors = self.embeddings if space == "pins" else self.items("full")
         scores = (vectors @ vectors[self.catalog.row[pin_id]]).cpu().numpy()
         return self.shelf.hits(scores, Query(pins=(pin_id,)), k)
+
+    def nearest_to_pictures(self, images: Sequence[np.ndarray], k: int = 8) -> tuple[tuple[Hit, ...], ...]:
+        """The k pins nearest to each picture, uint8 (H, W, 3), by cosine of pin embeddings.
+
+        Raises:
+            PinLabError: the lab has no pin encoder or no embeddings.
+        """
+        if not self._has("nearest"):
+            raise PinLabError(f"no pin encoder in {self.path}; run `python -m pinlab train {self.path}`")
+        vectors = self._uploads.embed(images, StageTimer()).vectors.to(self.torch_device)
+        scores = (vectors @ self.embeddings.T).cpu().numpy()
+        return tuple(self.shelf.hits(row, Query(), k) for row in scores)
+
+    @cached_property
+    def neighbour_overlap(self) -> np.ndarray:
+        """float32 (N,): the share of each pin's 10 nearest neighbours by pin embedding that are also among its 10
+        nearest by full's item vectors. Exact, computed once for a lab."""
+        return neighbour_overlap(self.embeddings, self.items("full"))
 
     def provenance(self) -> dict:
         """What a number was made with: hashes, commit, versions, device."""

@@ -170,6 +170,21 @@ class FakeLab:
         pins = self.catalog.pins
         return tuple(Hit(pins[r].id, pins[r].title, 1.0 - n / 10, n) for n, r in enumerate(order, 1))
 
+    def nearest_to_pictures(self, images: tuple, k: int = 8) -> tuple[tuple[Hit, ...], ...]:
+        pins = self.catalog.pins
+        found = []
+        for image in images:
+            scores = np.array([_unit(f"{int(image.sum())}|{p.id}") for p in pins], np.float32)
+            rows = rank(scores, [p.id for p in pins], np.zeros(len(pins), bool), k)
+            found.append(tuple(Hit(pins[r].id, pins[r].title, float(scores[r]), n) for n, r in enumerate(rows, 1)))
+        return tuple(found)
+
+    @property
+    def neighbour_overlap(self) -> np.ndarray:
+        if self.missing_maps:
+            raise PinLabError("there are no item vectors of 'full'; run `python -m pinlab embed`")
+        return np.array([round(_unit(f"overlap/{p.id}") * 10) / 10 for p in self.catalog.pins], np.float32)
+
     def provenance(self) -> dict:
         return {
             "catalog_hash": self.catalog.content_hash,

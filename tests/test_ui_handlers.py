@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from PIL import Image
 
 from pinlab.metrics import recall_at_k
 from pinlab.records import Answer, PinLabError
-from pinlab.ui import about, answers, api, cards, compare, inputs, map, runs, state, text
+from pinlab.ui import about, answers, api, cards, compare, inputs, runs, state, text
 from pinlab.ui.cards import Deck
 from tests.fake_lab import HOSTILE_TITLES, FakeLab, example_report, picture
 
@@ -470,51 +469,6 @@ def test_run_leaves_failed_boards_out(lab: FakeLab) -> None:
 def test_button_says_how_many() -> None:
     assert runs.button_label(5)["value"] == "Run 5 boards"
     assert runs.button_label(None)["value"] == "Run … boards"
-
-
-# ---------------------------------------------------------------- map
-
-
-def test_points_round_trip(lab: FakeLab) -> None:
-    points = json.loads(map.points_json(lab)())
-    assert points["ids"] == [p.id for p in lab.catalog.pins]
-    x = np.frombuffer(base64.b64decode(points["xy"]["full"]["x"]), np.float32)
-    np.testing.assert_array_equal(x, lab.map("full")[:, 0])
-    assert points["source"]["names"] == ["Emoji", "Toys"]
-    assert set(points["kind"]["names"]) == {"keyword", "folder", "creator", text.MAP_NO_BOARD}
-
-
-def test_map_without_a_space(lab: FakeLab) -> None:
-    lab.missing_maps = {"full"}
-    assert set(map.points(lab)["xy"]) == {"pins"}
-    view = map.map_view(lab, "url", "both", "source", "halloween", state.new_visit())
-    assert [s["id"] for s in view["spaces"]] == ["pins"]
-    assert "no map of 'full'" in view["messages"][0]
-
-
-def test_map_marks(deck: Deck, lab: FakeLab) -> None:
-    asked = ask(deck)
-    view = map.map_view(lab, "url", "pins", "board", "halloween", asked.visit)
-    rows = lab.catalog.row
-    assert view["marks"]["query"] == sorted(rows[p] for p in lab.board_query("halloween").pins)
-    assert view["marks"]["left"] == sorted(rows[c["pin"]] for c in asked.left["hits"])
-    assert view["groups"]["board"] == sorted(rows[p] for p in lab.catalog.board["halloween"].pins)
-    assert set(view["groups"]["board"]).isdisjoint(view["groups"]["group"])
-    other = map.map_view(lab, "url", "pins", "board", "folder/sea", asked.visit)
-    assert other["marks"]["left"] == [], "hits of another board are not marked"
-    empty = map.map_view(lab, "url", "nonsense", "nonsense", "", asked.visit)
-    assert (empty["spaces"][0]["id"], empty["colour"], empty["board"]) == ("pins", "source", "")
-
-
-def test_clicked_pin(deck: Deck, lab: FakeLab) -> None:
-    view = map.show_pin(deck, lab.catalog.pins[3].id, "full")
-    assert view["pin"]["title"] == "disc 3"
-    assert len(view["near"]) == 8
-    assert view["title"] == text.MAP_NEIGHBOURS_FULL
-    for odd in ("no such pin", 7, {"a": 1}, ["x"] * 3, "x" * 10_000):
-        assert map.show_pin(deck, odd, "pins")["pin"] is None
-    lab.missing_maps = {"full"}
-    assert map.show_pin(deck, lab.catalog.pins[3].id, "full")["title"] == text.MAP_NO_NEIGHBOURS
 
 
 # ---------------------------------------------------------------- about

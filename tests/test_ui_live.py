@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import json
 import os
 import re
@@ -19,6 +22,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pinlab.ui import app, server, text
+from pinlab.ui.columns import unpack
+from pinlab.ui.selection import encode
 from tests.fake_lab import HOSTILE_TITLES, FakeLab, example_report, picture
 
 ROOT = Path(__file__).parent.parent
@@ -158,11 +163,44 @@ def test_static_files(live: tuple[FakeLab, str]) -> None:
     assert get(live, "/" + server.asset_url("plotly.min.js")).status_code == 200
     for name in ("app.py", "..%2Fapp.py", "%2e%2e/app.py", "nothing.js"):
         assert get(live, f"/ui/{name}").status_code == 404
-    points = get(live, "/ui/points.json")
-    assert len(points.json()["ids"]) == len(live[0].catalog)
 
 
-@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/ui/points.json", "/nothing"])
+def test_columns_are_served_and_revalidated(live: tuple[FakeLab, str]) -> None:
+    for name, one in (("points", "pins.x"), ("names", "ids"), ("overlap", "overlap")):
+        answer = get(live, f"/ui/map/{name}.bin")
+        assert answer.headers["content-encoding"] == "gzip"
+        header, found = unpack(answer.content)
+        assert header["count"] == len(found[one]) == len(live[0].catalog)
+        plain = get(live, f"/ui/map/{name}.bin", headers={"accept-encoding": "identity"})
+        assert plain.content == answer.content
+        again = get(live, f"/ui/map/{name}.bin", headers={"if-none-match": answer.headers["etag"]})
+        assert again.status_code == 304
+    assert get(live, "/ui/map/secrets.bin").status_code == 404
+
+
+def test_still_pictures(live: tuple[FakeLab, str]) -> None:
+    answer = get(live, "/ui/map.png?space=full&colour=board&board=halloween&theme=dark")
+    assert Image.open(io.BytesIO(answer.content)).size == (640, 640)
+    assert get(live, "/ui/map.png?space=pins&colour=cold&board=%3Cimg%3E").status_code == 200
+    for bad in ("", "?space=pins", "?space=nowhere&colour=source", "?space=pins&colour=%3Cimg%3E"):
+        assert get(live, "/ui/map.png" + bad).status_code == 404
+
+
+def test_a_selection_comes_back_as_a_file(live: tuple[FakeLab, str]) -> None:
+    lab, url = live
+    bits = base64.b64decode(encode([5, 6], len(lab.catalog)))
+    answer = httpx.post(f"{url}/ui/selection.csv", content=bits, timeout=30)
+    assert answer.headers["content-disposition"] == 'attachment; filename="pins.csv"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [row["title"] for row in csv.DictReader(io.StringIO(answer.text, newline=""))] == list(HOSTILE_TITLES[:2])
+    told = httpx.post(f"{url}/ui/selection.json", content=bits, timeout=30).json()
+    assert [p["id"] for p in told["pins"]] == [lab.catalog.pins[r].id for r in (5, 6)]
+    assert httpx.post(f"{url}/ui/selection.csv", content=b"12", timeout=30).status_code == 400
+    assert httpx.post(f"{url}/ui/selection.csv", content=b"1" * 10_000, timeout=30).status_code == 413
+    assert httpx.post(f"{url}/ui/selection.exe", content=bits, timeout=30).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/ui/map/points.bin", "/ui/map.png", "/nothing"])
 def test_headers_everywhere(live: tuple[FakeLab, str], path: str) -> None:
     headers = get(live, path).headers
     for name, value in server.HEADERS.items():
@@ -225,14 +263,16 @@ def test_launch_options_are_known_to_gradio() -> None:
 
 
 def test_every_word_in_the_scripts_exists() -> None:
-    used = set()
+    used, on_map = set(), set()
     for script in server.STATIC.glob("*.js"):
         source = script.read_text()
-        used |= set(re.findall(r"\bwords\.(\w+)", source))
+        used |= set(re.findall(r"(?<!\.)\bwords\.(\w+)", source))
+        on_map |= set(re.findall(r"\bsay\.(\w+)", source))
         assert "innerHTML" not in source
         assert "insertAdjacentHTML" not in source
         assert "http" not in source, "no script names another machine"
-    assert used - {"urls"} == set(text.SCRIPT), "each word is used, and each used word is there"
+    assert used - {"urls", "colours"} == set(text.SCRIPT), "each word is used, and each used word is there"
+    assert on_map == set(text.SCRIPT["map"]), "and those of the map"
 
 
 def test_templates_are_constant() -> None:

@@ -27,6 +27,42 @@ def make_map(vectors: torch.Tensor, seed: int = 0) -> np.ndarray:
     return (points / np.abs(points).max()).astype(np.float32)
 
 
+def align(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Turn, mirror, move and scale a map as a whole, so that it lies on another of the same rows as well as it can.
+
+    Orthogonal Procrustes; the scale is that of equal spread, since the least-squares one shrinks a map the more the
+    less it resembles the other. Ratios of distances within the map stay what they were.
+
+    Args:
+        points, onto: (N, 2) of the same rows.
+
+    Returns:
+        float32 (N, 2).
+    """
+    from scipy.linalg import orthogonal_procrustes  # when a map is shown, not at app start
+
+    centre = onto.mean(0, dtype=np.float64)
+    moving, fixed = points - points.mean(0, dtype=np.float64), onto - centre
+    rotation, _ = orthogonal_procrustes(moving, fixed)
+    spread = np.linalg.norm(moving)
+    scale = np.linalg.norm(fixed) / spread if spread else 1.0
+    return (scale * moving @ rotation + centre).astype(np.float32)
+
+
+def place(similarities: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Where something new lies on a frozen map: the mean of its neighbours' positions, weighted by similarity.
+
+    Args:
+        similarities: (k,) cosines to the k nearest; what is below zero weighs nothing.
+        positions: (k, 2) of the same neighbours.
+
+    Returns:
+        float32 (2,); the plain mean when nothing is alike.
+    """
+    weights = np.clip(similarities.astype(np.float64), 0, None)
+    return np.average(positions, axis=0, weights=weights if weights.sum() > 0 else None).astype(np.float32)
+
+
 def write_map(path: Path, points: np.ndarray, key: dict[str, str]) -> None:
     """Write the coordinates with the key of the vectors they were made from."""
     path.parent.mkdir(parents=True, exist_ok=True)

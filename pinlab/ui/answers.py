@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
-from pinlab.records import Answer, PinLabError, Query
+import numpy as np
+
+from pinlab.records import Answer, Hit, PinLabError, Query
 from pinlab.ui import text
 
 if TYPE_CHECKING:
@@ -38,6 +41,15 @@ class OneAtATime:
     def answer(self, variant: str, query: Query, k: int = 10) -> Answer:
         """As the lab's, once everyone who asked before has an answer."""
         return self._line.submit(self._answer, variant, query, k).result()
+
+    def nearest_to_pictures(self, images: Sequence[np.ndarray], k: int = 8) -> tuple[tuple[Hit, ...], ...]:
+        """As the lab's, in line: encoding a picture beside an answer would be measured as a part of it."""
+        return self._line.submit(self._lab.nearest_to_pictures, images, k).result()
+
+    @property
+    def neighbour_overlap(self) -> np.ndarray:
+        """As the lab's, in line for the same reason; two visitors who ask at once do not compute it twice."""
+        return self._line.submit(lambda: self._lab.neighbour_overlap).result()
 
     def _answer(self, variant: str, query: Query, k: int) -> Answer:
         kind = (variant, bool(query.images))

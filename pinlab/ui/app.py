@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -21,8 +22,9 @@ from pinlab.ui import (  # noqa: A004 - a page is called Map
 )
 from pinlab.ui.answers import ask, one_at_a_time
 from pinlab.ui.cards import Deck
+from pinlab.ui.columns import MapData
 from pinlab.ui.models import Sources
-from pinlab.ui.theme import make_theme
+from pinlab.ui.theme import make_theme, map_colours
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
@@ -36,12 +38,11 @@ def build_app(lab: Lab, sources: Sources = NO_SOURCES) -> gr.Blocks:
     """All pages and endpoints of one lab; `sources` says which checkpoints from outside it visitors may load."""
     lab = one_at_a_time(lab)
     deck = Deck(lab)
-    points_url = f"ui/points.json?v={lab.catalog.content_hash[:12]}"
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
         widget("header", header_view(lab), "header")
         with gr.Tabs(elem_id="pages") as tabs:
             page = compare.build(deck, demo)
-            map.build(deck, points_url, page.board, page.visit)
+            map.build(deck, map_data(lab), page, tabs)
             scoreboard.build(deck)
             limits.build(deck, page, tabs)
             models.build(deck, page, sources)
@@ -50,7 +51,17 @@ def build_app(lab: Lab, sources: Sources = NO_SOURCES) -> gr.Blocks:
     return demo.queue(max_size=WAITING_LINE, api_open=False)
 
 
+<<<<<<< HEAD
 def serve(lab: Lab, host: str, port: int | None, sources: Sources = NO_SOURCES) -> None:
+=======
+@lru_cache(maxsize=4)
+def map_data(lab: Lab) -> MapData:
+    """The columns of a lab's maps: one for its pages and its routes."""
+    return MapData(lab)
+
+
+def serve(lab: Lab, host: str, port: int | None) -> None:
+>>>>>>> 9f505019ee64dbaeb27f548067a456913c28a233
     """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once."""
     lab = one_at_a_time(lab)
     threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
@@ -89,7 +100,7 @@ def launch_options(lab: Lab) -> dict[str, Any]:
         "theme": make_theme(),
         "head": _head(),
         "favicon_path": server.STATIC / "icon.png",
-        "app_kwargs": server.app_kwargs(lab, map.points_json(lab)),
+        "app_kwargs": server.app_kwargs(lab, map_data(lab)),
         "max_file_size": "20mb",
         "footer_links": [],
         "show_error": False,
@@ -105,8 +116,17 @@ def launch_options(lab: Lab) -> dict[str, Any]:
 
 def _head() -> str:
     """Styles and words, inline: both are in place before the first widget is drawn, so nothing jumps."""
+<<<<<<< HEAD
     urls = {"map": server.asset_url("map.js"), "plotly": server.asset_url("plotly.min.js")}
     urls["sheet"] = server.asset_url("sheet.js")
     words = json.dumps(text.SCRIPT | {"urls": urls}).replace("</", "<\\/")
+=======
+    urls = {
+        "map": [server.asset_url(name) for name in ("map-data.js", "map-parts.js", "map.js")],
+        "plotly": server.asset_url("plotly.min.js"),
+    }
+    colours = {c: [map_colours(c, dark) for dark in (False, True)] for c in text.MAP_COLOURS}
+    words = json.dumps(text.SCRIPT | {"urls": urls, "colours": colours}).replace("</", "<\\/")
+>>>>>>> 9f505019ee64dbaeb27f548067a456913c28a233
     style = (server.STATIC / "pinlab.css").read_text()
     return f"<style>{style}</style><script>window.PinLabText = {words};</script>"

@@ -53,7 +53,16 @@ def first_pair(names: Sequence[str]) -> tuple[str, str]:
     return "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
 
 
-def recommend(deck: Deck, board: str, words: dict | None, left: str, right: str, price: dict, visit: dict) -> View:
+def recommend(
+    deck: Deck,
+    board: str,
+    words: dict | None,
+    left: str,
+    right: str,
+    price: dict,
+    visit: dict,
+    picked: Sequence[str] = (),
+) -> View:
     """Ask both models. Nothing is sent before both have answered: a browser that draws on the same machine would be
     measured as a part of the answers (the page dims the old ones by itself when that takes a while).
 
@@ -62,13 +71,14 @@ def recommend(deck: Deck, board: str, words: dict | None, left: str, right: str,
         words: {"text", "files"} as the multimodal text box gives them.
         price: as `cards.price_view` gives it.
         visit: this visitor's state.
+        picked: pins chosen on the map, asked with when no board is.
     """
     lab, words = deck.lab, words or {}
     key = {"key": question_key(board, left, right)}
     sides = [cards.side_view(deck, name, place) | key for place, name in enumerate((left, right))]
     try:
         images, problems = inputs.read_uploads(words.get("files"))
-        query = inputs.make_query(lab, board, words.get("text"), images)
+        query = inputs.make_query(lab, board, words.get("text"), images, picked)
     except PinLabError as error:
         return _view(deck, [str(error)], "", sides, (None, None), price, visit)
     problems = [text.PROBLEM_LEFT_OUT.format(message=p if p.endswith(".") else p + ".") for p in problems]
@@ -101,9 +111,18 @@ def question_key(board: str, left: str, right: str) -> str:
     return f"{board}|{left}|{right}"
 
 
-def show_board(deck: Deck, board: str, left: str, right: str) -> tuple[dict, dict, dict]:
+def picked_strip(deck: Deck, picked: Sequence[str]) -> dict:
+    """The strip of pins chosen on the map."""
+    return {"pins": deck.pins(picked), "lines": [text.STRIP_PICKED], "label": text.STRIP_LABEL}
+
+
+def show_board(
+    deck: Deck, board: str, left: str, right: str, picked: Sequence[str] = ()
+) -> tuple[dict, dict, dict]:
     """A board was chosen: its strip, and the sides' answers now belong to another question."""
     stale = gr.update(now=question_key(board, left, right))
+    if picked and not board:
+        return picked_strip(deck, picked), stale, stale
     try:
         return cards.strip_view(deck, board or ""), stale, stale
     except PinLabError as error:
@@ -152,6 +171,17 @@ class Page(NamedTuple):
     visit: gr.State
     draws: gr.State
     price: gr.State
+    picked: gr.State
+
+    @property
+    def question(self) -> list:
+        """The inputs of `recommend`."""
+        return [self.board, self.words, self.left, self.right, self.price, self.visit, self.picked]
+
+    @property
+    def answered(self) -> list:
+        """The outputs of `recommend`."""
+        return [self.problem, self.asked, *self.sides, *self.costs, self.visit]
 
 
 def build(deck: Deck, demo: gr.Blocks) -> Page:
@@ -162,7 +192,7 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
     with gr.Tab(text.TAB_COMPARE, id="compare", elem_id="tab-compare"):
         # States stand inside the tab: beside it, Gradio would count them as tabs.
         visit, draws = gr.State(state.new_visit()), gr.State(state.new_draws())
-        price = gr.State(cards.price_view(listed, None))
+        price, picked = gr.State(cards.price_view(listed, None)), gr.State(())
         with gr.Row(elem_id="question"):
             board, strip = _board_column(deck)
             words, problem, left, right, go = _question_column(deck, pair)
@@ -170,7 +200,8 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
         asked = widget("asked", {"words": "", "overlap": ""}, "asked")
         with gr.Row(elem_id="sides"):
             sides, costs = zip(*[_side(deck, name, place) for place, name in enumerate(pair)], strict=True)
-        page = Page(board, words, left, right, go, strip, problem, totals, asked, sides, costs, visit, draws, price)
+        parts = (board, words, left, right, go, strip, problem, totals, asked, sides, costs)
+        page = Page(*parts, visit, draws, price, picked)
         with gr.Row(elem_id="more"):
             _run_panel(deck.lab, page)
             _price_panel(deck.lab, page, listed)
@@ -224,14 +255,15 @@ def _side(deck: Deck, name: str, place: int) -> tuple[gr.HTML, gr.HTML]:
 
 def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
     ask_both = partial(recommend, deck)
-    question = [page.board, page.words, page.left, page.right, page.price, page.visit]
-    answered = [page.problem, page.asked, *page.sides, *page.costs, page.visit]
+    question, answered = page.question, page.answered
     # A click while an answer is on its way is kept, not dropped.
     keep: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", **ANSWERS}
     gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
     demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
     key = [page.board, page.left, page.right]
-    page.board.change(partial(show_board, deck), key, [page.strip, *page.sides], **QUICK)
+    page.board.change(partial(show_board, deck), [*key, page.picked], [page.strip, *page.sides], **QUICK)
+    # Pins chosen on the map are left behind with the first board that is chosen by hand.
+    page.board.input(tuple, None, page.picked, **QUICK)
     gr.on([page.left.input, page.right.input], choose_models, key, list(page.sides), **QUICK)
     # The counters have this one writer, and are drawn from the states alone.
     counted = [page.left, page.right, page.price, page.visit, page.draws]

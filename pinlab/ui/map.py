@@ -1,127 +1,84 @@
 """The Map page: every pin as a point, in the space of the pin embeddings and of the full model's item vectors.
 
-The points travel once, as base64 float32 over an own route that browsers keep; what a visitor changes (space, colours,
-marks) is a small value beside them. static/map.js draws with plotly.js, only when the page is opened.
+The points travel once, as the binary columns of `columns`; what a visitor changes (colours, marks, a search, a
+selection) is a small value beside them. static/map.js draws with plotly.js, only when the page is opened.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import gradio as gr
 import numpy as np
 
+from pinlab.embed.project import place
 from pinlab.records import PinLabError
-from pinlab.ui import text
-from pinlab.ui.cards import LABEL_LENGTH, Deck, clean, picture_hash
-from pinlab.ui.compare import QUICK
+from pinlab.ui import compare, inputs, selection, static_map, text
+from pinlab.ui.cards import LABEL_LENGTH, Deck, clean
+from pinlab.ui.columns import SPACES, MapData
+from pinlab.ui.compare import ANSWERS, LAST, QUICK, Page
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
 
-SPACES = ("pins", "full")
 NEIGHBOURS = 8
+SEARCH_LENGTH = 200
+EVENTS = ("pick", "search", "choose", "ask", "keep", "forget")
 
 
-def points(lab: Lab) -> dict:
-    """All pins, column by column: ids, titles, picture hashes, numbers of source and kind, and base64 coordinates.
-
-    A space that the lab has no map of is left out.
-    """
-    catalog = lab.catalog
-    sources = sorted({clean(p.source) for p in catalog.pins})
-    biggest = biggest_boards(lab)
-    kinds = sorted({b.kind for b in catalog.boards})
-    return {
-        "ids": [p.id for p in catalog.pins],
-        "titles": [clean(p.title, LABEL_LENGTH) for p in catalog.pins],
-        "hashes": [picture_hash(catalog, p.id) for p in catalog.pins],
-        "source": {"names": sources, "of": [sources.index(clean(p.source)) for p in catalog.pins]},
-        "kind": {
-            "names": [text.KINDS.get(k, clean(k, 20)) for k in kinds] + [text.MAP_NO_BOARD],
-            "of": [kinds.index(b.kind) if b else len(kinds) for b in biggest],
-        },
-        "biggest": [clean(b.title, LABEL_LENGTH) if b else text.MAP_NO_BOARD for b in biggest],
-        "xy": {space: _encoded(xy) for space in SPACES if (xy := _coordinates(lab, space)[0]) is not None},
-    }
-
-
-def points_json(lab: Lab) -> Callable[[], bytes]:
-    """A function that gives `points` as JSON, made at the first call: the app starts without reading the maps."""
-    return cache(lambda: json.dumps(points(lab), ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def biggest_boards(lab: Lab) -> list:
-    """For each pin, in catalog order, its largest board; None for a pin that is in none."""
-    found: dict[str, Any] = {}
-    for board in sorted(lab.catalog.boards, key=lambda b: (len(b.pins), b.id)):
-        found.update(dict.fromkeys(board.pins, board))
-    return [found.get(pin.id) for pin in lab.catalog.pins]
-
-
-def _coordinates(lab: Lab, space: str) -> tuple[np.ndarray | None, str]:
-    """(N, 2) float32 coordinates and no message, or None and why there are none."""
-    try:
-        xy = np.ascontiguousarray(lab.map(space), np.float32)
-    except PinLabError as error:
-        return None, str(error)
-    return xy, ""
-
-
-def _encoded(xy: np.ndarray) -> dict:
-    return {axis: base64.b64encode(xy[:, i].tobytes()).decode() for i, axis in enumerate("xy")}
-
-
-def map_view(lab: Lab, url: str, space: str, colour: str, board: str | None, visit: dict) -> dict:
+def map_view(data: MapData, space: str, colour: str, board: str | None, visit: dict) -> dict:
     """What a visitor sees of the points: which spaces, which colours, and which pins are marked.
 
     Args:
-        url: where the points are.
-        space: pins, full or both. colour: source, kind or board.
+        space: pins, full or both. colour: one of `text.MAP_COLOURS`.
         board: the board chosen on the Compare page, or an empty string.
         visit: this visitor's state; the hits of its last question are marked.
     """
-    spaces = SPACES if space == "both" else (space if space in SPACES else SPACES[0],)
-    messages = [message for s in spaces if (message := _coordinates(lab, s)[1])]
-    return {
-        "url": url,
-        "spaces": [{"id": s, "title": text.MAP_SPACES[s]} for s in spaces if _coordinates(lab, s)[0] is not None],
-        "colour": colour if colour in text.MAP_COLOURS else "source",
-        "messages": messages,
-        "groups": _groups(lab, board),
+    lab = data.lab
+    spaces = (space,) if space in SPACES else SPACES
+    colour = colour if colour in text.MAP_COLOURS else "source"
+    board = board if board in lab.catalog.board else ""
+    maps, messages = data.maps
+    shown = [s for s in spaces if s in maps]
+    view = {
+        "spaces": [{"id": s, "title": text.MAP_TITLES[s], "still": still_url(s, colour, board)} for s in shown],
+        "colour": colour,
+        "messages": [*messages, *([text.MAP_ALIGNED] if "full" in shown and len(maps) == len(SPACES) else [])],
         "marks": _marks(lab, board, visit),
-        "board": clean(lab.catalog.board[board].title, LABEL_LENGTH) if board in lab.catalog.board else "",
+        "frame": None,
+        "board": None,
     }
+    if maps:
+        centre, half = static_map.frame(data)
+        view["frame"] = {"x": float(centre[0]), "y": float(centre[1]), "half": half}
+    if colour == "board":
+        title = clean(lab.catalog.board[board].title, LABEL_LENGTH) if board else ""
+        own = text.MAP_GROUP_OF.format(title=title) if title else text.MAP_GROUPS[2]
+        codes = base64.b64encode(data.board_codes(board).tobytes()).decode()
+        view["board"] = {"names": [*text.MAP_GROUPS[:2], own], "codes": codes}
+    return view
+
+
+def still_url(space: str, colour: str, board: str) -> str:
+    """Address of the still picture of a map, without its theme."""
+    return "ui/map.png?" + urlencode({"space": space, "colour": colour, "board": board if colour == "board" else ""})
 
 
 def _rows(lab: Lab, pins: Any) -> list[int]:
     return sorted({lab.catalog.row[p] for p in pins if p in lab.catalog.row})
 
 
-def _groups(lab: Lab, board: str | None) -> dict[str, list[int]]:
-    """Rows of the board's pins, and of pins in boards linked to it (the clusters of the bootstrap)."""
-    if board not in lab.catalog.board:
-        return {"board": [], "group": []}
-    cluster = lab.split.clusters.get(board)
-    own = set(lab.catalog.board[board].pins)
-    linked = {
-        pin for b in lab.catalog.boards if lab.split.clusters.get(b.id) == cluster for pin in b.pins if pin not in own
-    }
-    return {"board": _rows(lab, own), "group": _rows(lab, linked)}
-
-
-def _marks(lab: Lab, board: str | None, visit: dict) -> dict[str, list[int]]:
+def _marks(lab: Lab, board: str, visit: dict) -> dict[str, list[int]]:
     marks: dict[str, list[int]] = {"query": [], "held": [], "left": [], "right": []}
-    if board in lab.catalog.board:
+    if board:
         marks["query"] = _rows(lab, lab.board_query(board).pins)
         marks["held"] = _rows(lab, lab.split.test[board])
     last = visit["last"]
-    if last and (last["board"] or "") == (board or ""):
+    if last and (last["board"] or "") == board:
         for side, answer in zip(("left", "right"), last["sides"], strict=True):
             marks[side] = _rows(lab, answer["pins"]) if answer else []
     return marks
@@ -140,37 +97,99 @@ def show_pin(deck: Deck, pin_id: Any, space: str) -> dict:
     return {"pin": deck.pin(pin_id), "near": near, "title": title if near else text.MAP_NO_NEIGHBOURS, "message": ""}
 
 
-def build(deck: Deck, url: str, board: gr.Dropdown, visit: gr.State) -> None:
+def find(data: MapData, words: Any) -> dict:
+    """The pins whose title or description holds these words, whatever their case. `words` may be anything."""
+    wanted = " ".join(words[:SEARCH_LENGTH].split()) if isinstance(words, str) else ""
+    if not wanted:
+        return {"words": "", "bits": "", "count": ""}
+    folded = wanted.casefold()
+    rows = [row for row, known in enumerate(data.searched) if folded in known]
+    count = text.MAP_FOUND.format(count=f"{len(rows):,}") if rows else text.MAP_NO_MATCH
+    return {"words": words, "bits": selection.encode(rows, len(data)), "count": count}
+
+
+def place_pictures(deck: Deck, data: MapData, files: list | None) -> dict:
+    """Uploaded pictures on the frozen maps, each at the mean of its nearest pins' places, weighted by similarity."""
+    try:
+        images, messages = inputs.read_uploads(files)
+        near = deck.lab.nearest_to_pictures(images, NEIGHBOURS) if images else ()
+    except PinLabError as error:
+        return {"items": [], "messages": [str(error)], "note": ""}
+    items = []
+    for number, hits in enumerate(near, 1):
+        rows = [deck.lab.catalog.row[hit.pin] for hit in hits]
+        scores = np.array([hit.score for hit in hits], np.float32)
+        items.append({
+            "words": text.MAP_PLACED.format(number=number, score=f"{hits[0].score:.2f}", count=len(hits)),
+            "label": text.MAP_PLACED_LABEL.format(number=number),
+            "nearest": selection.card(deck, deck.lab.catalog.pins[rows[0]]),
+            "at": {space: place(scores, xy[rows]).tolist() for space, xy in data.maps[0].items()},
+        })  # fmt: skip
+    return {"items": items, "messages": messages, "note": text.MAP_PLACED_NOTE if items else ""}
+
+
+def ask_with(deck: Deck, chosen: str) -> tuple:
+    """The first pins of the selection as the question of the Compare page, with no board."""
+    catalog = deck.lab.catalog
+    rows = selection.decode(chosen, len(catalog))[: selection.ASKED]
+    pins = tuple(pin.id for pin in selection.pins_of(catalog, rows))
+    return gr.update(value=""), pins, compare.picked_strip(deck, pins), gr.update(selected="compare")
+
+
+def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
     """The page's components and events.
 
     Args:
-        url: where the points are served.
-        board: the board picker of the Compare page. visit: the visitor's state.
+        page: the Compare page: its board and answers are marked here, and it is asked with a selection.
+        tabs: all pages, to switch to Compare.
     """
     with gr.Tab(text.TAB_MAP, id="map", elem_id="tab-map") as tab:
+        chosen, own = gr.State(""), gr.State(selection.new_own())
         widget("note", {"lines": [text.MAP_INTRO]}, "map-intro")
         with gr.Row(elem_id="map-controls"):
-            space = _radio(text.MAP_SPACES, text.MAP_SPACE_LABEL, "map-space", 9)
+            space = _radio(text.MAP_SPACES, text.MAP_SPACE_LABEL, "map-space", 7)
             colour = _radio(text.MAP_COLOURS, text.MAP_COLOUR_LABEL, "map-colour", 10)
+            upload = gr.UploadButton(text.MAP_UPLOAD, file_count="multiple", elem_id="map-upload", min_width=160)
         with gr.Row(elem_id="map-row"):
-            plot = widget("map", None, "map-plot", events=("pick",))
-            panel = widget("pin", show_pin(deck, None, "pins"), "map-pin", events=("pick",))
-    drawn = partial(map_view, deck.lab, url)
-    gr.on(
-        [tab.select, space.change, colour.change, board.change],
-        drawn,
-        [space, colour, board, visit],
-        plot,
-        **QUICK,
-    )
+            plot = widget("map", None, "map-plot", EVENTS, found=None, chosen=None, own=None, placed=None)
+            panel = widget("pin", show_pin(deck, None, "pins"), "map-pin", ("pick",))
+    drawn = [space, colour, page.board, page.visit]
+    changes = [tab.select, space.change, colour.change, page.board.change]
+    gr.on(changes, partial(map_view, data), drawn, plot, **QUICK)
 
     # Gradio finds the event's data by its annotation, which it cannot read through `partial`.
     def picked(event: gr.EventData, space: str) -> dict:
         return show_pin(deck, event._data.get("id"), space)
 
-    picked.__annotations__["event"] = gr.EventData
+    def searched(event: gr.EventData) -> dict:
+        return gr.update(found=find(data, event._data.get("words")))
+
+    def selected(event: gr.EventData) -> tuple[str, dict]:
+        view = selection.gallery_view(deck, event._data.get("bits"))
+        return view["bits"], gr.update(chosen=view)
+
+    def kept(event: gr.EventData, own: dict, chosen: str) -> tuple[dict, dict]:
+        own, view = selection.add_board(deck.lab.catalog, own, event._data.get("title"), chosen)
+        return own, gr.update(own=view)
+
+    def forgotten(event: gr.EventData, own: dict) -> tuple[dict, dict]:
+        own, view = selection.drop_board(own, event._data.get("title"))
+        return own, gr.update(own=view)
+
+    def placed(files: list | None) -> tuple[dict, None]:
+        return gr.update(placed=place_pictures(deck, data, files)), None
+
+    for handler in (picked, searched, selected, kept, forgotten):
+        handler.__annotations__["event"] = gr.EventData
     plot.pick(picked, space, panel, **QUICK)
     panel.pick(picked, space, panel, **QUICK)
+    plot.search(searched, None, plot, **LAST)
+    plot.choose(selected, None, [chosen, plot], **LAST)
+    plot.keep(kept, [own, chosen], [own, plot], **QUICK)
+    plot.forget(forgotten, own, [own, plot], **QUICK)
+    upload.upload(placed, upload, [plot, upload], **ANSWERS)
+    asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.picked, page.strip, tabs], **QUICK)
+    asked.then(partial(compare.recommend, deck), page.question, page.answered, show_progress="hidden", **ANSWERS)
 
 
 def _radio(choices: dict[str, str], label: str, elem_id: str, scale: int) -> gr.Radio:

@@ -1,4 +1,4 @@
-"""What is served beside Gradio's own routes: thumbnails, static files, the map's points; and the guard before it all.
+"""What is served beside Gradio's own routes: thumbnails, static files, what the map needs; and the guard before it all.
 
 Pictures go through one own route, so none passes Gradio's upload cache and browsers keep each for ever under the hash
 in its address. The guard adds security headers and closes Gradio routes that this app has no use for: above all
@@ -7,22 +7,27 @@ in its address. The guard adds security headers and closes Gradio routes that th
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import plotly
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pinlab.records import PinLabError
 from pinlab.ui.cards import picture_hash
+from pinlab.ui.columns import PACKS, MapData
+from pinlab.ui.selection import EXPORTS, export, rows_of
+from pinlab.ui.static_map import draw
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
@@ -116,9 +121,52 @@ async def serve_asset(request: Request) -> Response:
     return FileResponse(path, media_type=_MIME[path.suffix], headers={"cache-control": keep})
 
 
-async def serve_points(points: Callable[[], bytes], request: Request) -> Response:  # noqa: ARG001
-    """GET /ui/points.json: the coordinates and titles of all pins, for the map."""
-    return Response(points(), media_type="application/json", headers={"cache-control": FOR_EVER})
+def serve_columns(data: MapData, request: Request) -> Response:
+    """GET /ui/map/<name>.bin: binary columns of all pins, for the map. Starlette runs it on a thread of its own."""
+    name = request.path_params["name"]
+    if name not in PACKS:
+        return PlainTextResponse("no such columns", status_code=404)
+    packed = data.packed(name)
+    # Maps are made again without a change of the catalog: browsers keep them, and ask whether they still hold.
+    tag = f'"{hashlib.sha256(packed).hexdigest()[:16]}"'
+    headers = {"cache-control": "no-cache", "etag": tag, "vary": "accept-encoding"}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(gzip.decompress(packed), media_type="application/octet-stream", headers=headers)
+    headers["content-encoding"] = "gzip"
+    return Response(packed, media_type="application/octet-stream", headers=headers)
+
+
+def serve_still(data: MapData, request: Request) -> Response:
+    """GET /ui/map.png?space=&colour=&board=&theme=: one map as a still picture."""
+    asked = request.query_params
+    board = asked.get("board", "")
+    board = board if board in data.lab.catalog.board else ""
+    try:
+        picture = draw(data, asked.get("space", ""), asked.get("colour", ""), board, asked.get("theme") == "dark")
+    except PinLabError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    return Response(picture, media_type="image/png", headers={"cache-control": "no-cache"})
+
+
+async def serve_selection(data: MapData, request: Request) -> Response:
+    """POST /ui/selection.<csv or json>: the pins whose bits are in the body, as a file. Nothing is kept."""
+    kind = request.path_params["kind"]
+    if kind not in EXPORTS:
+        return PlainTextResponse("no such file", status_code=404)
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > len(data) // 8 + 1:
+            return PlainTextResponse("too large", status_code=413)
+    try:
+        rows = rows_of(body, len(data))
+    except PinLabError as error:
+        return PlainTextResponse(str(error), status_code=400)
+    file = await run_in_threadpool(export, data.lab.catalog, rows, kind)
+    headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="pins.{kind}"'}
+    return Response(file, media_type=EXPORTS[kind], headers=headers)
 
 
 def assets() -> dict[str, Path]:
@@ -138,12 +186,14 @@ def asset_url(name: str) -> str:
     return f"ui/{name}?v={file_hash(assets()[name])}"
 
 
-def app_kwargs(lab: Lab, points: Callable[[], bytes]) -> dict[str, Any]:
+def app_kwargs(lab: Lab, data: MapData) -> dict[str, Any]:
     """What the FastAPI application under Gradio is made with."""
     return {
         "routes": [
             Route("/pins/{pin:path}.webp", partial(serve_picture, lab)),
-            Route("/ui/points.json", partial(serve_points, points)),
+            Route("/ui/map/{name}.bin", partial(serve_columns, data)),
+            Route("/ui/map.png", partial(serve_still, data)),
+            Route("/ui/selection.{kind}", partial(serve_selection, data), methods=["POST"]),
             Route("/ui/{name}", serve_asset),
         ],
         "middleware": [Middleware(Guard)],

@@ -26,6 +26,7 @@ STRIP_HELD = "{held} are held out: no model saw them filed here. A tick marks ea
 STRIP_NONE_HELD = "None is held out, so this board is not scored."
 STRIP_TOO_SMALL = "Too few pins stay for training, so this board is not scored."
 STRIP_EMPTY = "Choose a board above, or ask with your own words and pictures. Nothing is scored then, only shown."
+STRIP_PICKED = "Both models are shown these pins, which you chose on the map. Choose a board to leave them."
 STRIP_LABEL = "Pins shown to both models"
 
 PROBLEM_NOTHING = "There is nothing to ask yet: choose a board, add a picture or write some words."
@@ -56,6 +57,7 @@ OVERLAP = "{count} of {most} pins are in both answers"
 QUERY_BOARD = "board “{title}”"
 QUERY_IMAGES = "{count} of your pictures"
 QUERY_IMAGE = "your picture"
+QUERY_PINS, QUERY_PIN = "{count} pins chosen on the map", "1 pin chosen on the map"
 QUERY_TEXT = "“{text}”"
 
 UNTITLED = "untitled"
@@ -141,30 +143,90 @@ RUN_NO_BOARDS = "No board of this lab is scored, so there is nothing to draw fro
 # ---------------------------------------------------------------- Map
 MAP_INTRO = (
     "Each point is a pin, placed by UMAP so that pins with similar vectors lie close together. "
-    "Distances across the map mean little; neighbourhoods do."
+    "Distances across a map mean little; neighbourhoods do. Point at a pin to see where it lies on the other map."
+)
+MAP_ALIGNED = (
+    "The map of full's item vectors is turned, mirrored and scaled as a whole to lie like that of the pin embeddings "
+    "(Procrustes). Neither map was made anew for that."
 )
 MAP_SPACE_LABEL, MAP_COLOUR_LABEL = "Vectors", "Colour by"
-MAP_SPACES = {"pins": "Pin embeddings", "full": "Full model's item vectors", "both": "Both"}
-MAP_COLOURS = {"source": "Source", "kind": "Kind of biggest board", "board": "Chosen board and its group"}
+MAP_SPACES = {"both": "Both, side by side", "pins": "Pin embeddings", "full": "Full model's item vectors"}
+MAP_TITLES = {"pins": "Pin embeddings", "full": "Full model's item vectors"}
+MAP_COLOURS = {
+    "source": "Source",
+    "kind": "Kind of biggest board",
+    "board": "Chosen board and its group",
+    "cold": "Cold",
+    "overlap": "Shared neighbours",
+}
+MAP_COLD = ("some save was trained on", "cold: kept out of all training")
+MAP_OVERLAP = tuple(f"{n} of 10 nearest in common" for n in ("0", "1–2", "3–4", "5–6", "7–8", "9–10"))
+MAP_OVERLAP_WAIT = "Counting the neighbours that both spaces share…"
 MAP_LOADING = "Drawing the map…"
 MAP_NO_WEBGL = (
-    "This browser shows no WebGL, which the map is drawn with. "
-    "The table below holds the same pins and opens them in the same way."
+    "This browser shows no WebGL, which the interactive map is drawn with. Here are still pictures of the maps; "
+    "the table below holds the same pins and opens and selects them in the same way."
 )
-MAP_LABEL = "Scatter map of all pins. The table below the map has the same pins for keyboards and screen readers."
+MAP_LABEL = "Scatter maps of all pins. The table below them has the same pins for keyboards and screen readers."
+MAP_STILL = "Still picture of the map: {title}, coloured by {colour}"
 MAP_TABLE = "The same pins as a table"
-MAP_SEARCH = "Search titles"
-MAP_COLUMNS = ("Pin", "Source", "Biggest board", "Marked as")
+MAP_SEARCH = "Search titles and descriptions"
+MAP_FOUND = "{count} match"
+MAP_FOUND_MARK = "matches the search"
+MAP_COLUMNS = ("Select", "Pin", "Source", "Biggest board", "Marked as")
+MAP_SORT = "sort by {column}"
+MAP_ROWS_LABEL = "Rows"
+MAP_ROWS = {"all": "All pins", "selected": "Selected pins"}
+MAP_SELECT_ROW = "Select {title}"
 MAP_MARKS = {"query": "shown to the models", "held": "held out here", "left": "left answer", "right": "right answer"}
 MAP_PAGE = "{from} to {to} of {total}"
 MAP_NEXT, MAP_BACK = "Next", "Back"
-MAP_NO_MATCH = "No title matches."
-MAP_GROUPS = {"board": "in the chosen board", "group": "in a board linked to it", "rest": "all other pins"}
+MAP_NO_MATCH = "Nothing matches."
+MAP_NONE_SELECTED = "No pin is selected."
+MAP_GROUPS = ("all other pins", "in a board linked to it", "in the chosen board")
+MAP_GROUP_OF = "in the chosen board ({title})"
 MAP_NO_BOARD = "no board"
+MAP_LEGEND = "Legend: press an entry to hide or show its pins"
+MAP_TOOLS = {"pan": "Move", "lasso": "Lasso"}
+MAP_TOOLS_LABEL = "What dragging on a map does"
+MAP_ZOOM = {"in": "Zoom in", "out": "Zoom out", "whole": "Whole map"}
 MAP_PIN_EMPTY = "Click a point to see its picture, its boards and its nearest neighbours."
 MAP_NEIGHBOURS = "Nearest neighbours by pin embedding"
 MAP_NEIGHBOURS_FULL = "Nearest neighbours by full item vector"
 MAP_NO_NEIGHBOURS = "No neighbours are stored for these vectors."
+
+MAP_SELECTION = "Selection"
+MAP_SELECTION_EMPTY = (
+    "Choose Lasso and draw around some points (with Shift it adds to the selection), "
+    "or tick pins in the table. Both maps mark the same pins."
+)
+MAP_SELECTED, MAP_SELECTED_ONE = "{count} pins selected", "1 pin selected"
+MAP_PINS = "{count} pins"
+MAP_SELECT_FOUND = "Select all matches"
+MAP_CLEAR = "Clear selection"
+MAP_GALLERY_MORE = "{count} more are in the table and in the downloads."
+MAP_ASK = "Ask the models with these pins"
+MAP_ASK_FIRST = "Ask the models with the first {most} of these pins"
+MAP_DOWNLOAD = {"csv": "Download CSV", "json": "Download JSON"}
+MAP_OWN_TITLE, MAP_OWN_BUTTON = "Title of a new board", "Make a board"
+MAP_OWN_LABEL = "Your boards: only you see them, and only during this visit"
+MAP_OWN_DROP = "Remove {title}"
+PROBLEM_SELECTION = "The selection does not fit this lab's pins; reload the page and select again."
+PROBLEM_DOWNLOAD = "The download did not arrive; try again."
+PROBLEM_COLUMNS = "The points did not arrive; reload the page to try again."
+PROBLEM_STATIC = "there is no such map here"
+PROBLEM_OWN_TITLE = "Give the board a title."
+PROBLEM_OWN_EMPTY = "Select some pins first."
+PROBLEM_OWN_MANY = "You have {limit} boards, which is the most; remove one first."
+PROBLEM_OWN_TWICE = "You already have a board called “{title}”."
+
+MAP_UPLOAD = "Place my pictures"
+MAP_PLACED = "Your picture {number}: approximate, among its {count} nearest pins. The nearest is {score} alike:"
+MAP_PLACED_LABEL = "your picture {number} (approximate)"
+MAP_PLACED_NOTE = (
+    "No map is made anew for an upload: it lies at the mean of the places of its nearest pins by pin embedding, "
+    "weighted by their cosine similarity, on both maps."
+)
 
 # ---------------------------------------------------------------- one pin, in the dialog and beside the map
 PIN_AUTHOR, PIN_LICENSE, PIN_SOURCE = "Author", "Licence", "Source"
@@ -284,18 +346,43 @@ SCRIPT = {
     "theme": THEME_TOGGLE,
     "stages": COST_STAGES,
     "loading": MAP_LOADING,
-    "noWebgl": MAP_NO_WEBGL,
-    "mapLabel": MAP_LABEL,
-    "table": MAP_TABLE,
-    "search": MAP_SEARCH,
-    "columns": MAP_COLUMNS,
-    "marks": MAP_MARKS,
-    "page": MAP_PAGE,
-    "next": MAP_NEXT,
-    "back": MAP_BACK,
-    "noMatch": MAP_NO_MATCH,
-    "groups": MAP_GROUPS,
     "tags": TAGS,
+    "map": {
+        "noWebgl": MAP_NO_WEBGL,
+        "label": MAP_LABEL,
+        "still": MAP_STILL,
+        "colourNames": MAP_COLOURS,
+        "overlapWait": MAP_OVERLAP_WAIT,
+        "table": MAP_TABLE,
+        "search": MAP_SEARCH,
+        "found": MAP_FOUND_MARK,
+        "columns": MAP_COLUMNS,
+        "sort": MAP_SORT,
+        "rowsLabel": MAP_ROWS_LABEL,
+        "rows": MAP_ROWS,
+        "selectRow": MAP_SELECT_ROW,
+        "marks": MAP_MARKS,
+        "page": MAP_PAGE,
+        "next": MAP_NEXT,
+        "back": MAP_BACK,
+        "noMatch": MAP_NO_MATCH,
+        "noneSelected": MAP_NONE_SELECTED,
+        "legend": MAP_LEGEND,
+        "tools": MAP_TOOLS,
+        "toolsLabel": MAP_TOOLS_LABEL,
+        "zoom": MAP_ZOOM,
+        "selection": MAP_SELECTION,
+        "selectionEmpty": MAP_SELECTION_EMPTY,
+        "selectFound": MAP_SELECT_FOUND,
+        "clear": MAP_CLEAR,
+        "download": MAP_DOWNLOAD,
+        "downloadFailed": PROBLEM_DOWNLOAD,
+        "columnsFailed": PROBLEM_COLUMNS,
+        "ownTitle": MAP_OWN_TITLE,
+        "ownButton": MAP_OWN_BUTTON,
+        "ownLabel": MAP_OWN_LABEL,
+        "ownDrop": MAP_OWN_DROP,
+    },
 }
 
 # ---------------------------------------------------------------- Scoreboard

@@ -88,3 +88,28 @@ def make_theme() -> Base:
         loader_color=ACCENT,
         loader_color_dark=D_ACCENT,
     )
+
+
+# ---------------------------------------------------------------- colours of the map
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart; a shape goes with each on the map.
+_CATEGORIES = {
+    False: ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f98", "#b59f00"),
+    True: ("#56b4e9", "#e69f00", "#2fc79b", "#e59ac4", "#4d8fd6", "#f0804a", "#9aa3ab", "#d6c13f"),
+}
+# From none to all neighbours in common: darker on light, lighter on dark.
+_SEQUENCE = {
+    False: ("#dfb53a", "#a8b24a", "#6aa567", "#2f8f82", "#1d6a86", "#1b3f7a"),
+    True: ("#46559c", "#2f73a3", "#2f979a", "#4fb985", "#a0d165", "#f4e55a"),
+}
+_REST = {False: "#c4c9c7", True: "#4b565c"}
+
+
+def map_colours(colour: str, dark: bool) -> tuple[str, ...]:
+    """The colours of a colouring's categories, in their order; a longer list of categories starts again."""
+    plain = _CATEGORIES[dark]
+    if colour == "overlap":
+        return _SEQUENCE[dark]
+    if colour == "board":
+        return _REST[dark], plain[1], plain[0]
+    return (_REST[dark], plain[5]) if colour == "cold" else plain

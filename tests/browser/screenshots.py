@@ -52,9 +52,10 @@ def compare(page: Page) -> None:
 
 
 def map_page(page: Page) -> None:
-    """Open the map and a pin of the board on it."""
+    """Open the maps and a pin of the board on them."""
     page.get_by_role("tab", name="Map").click()
-    plot = page.locator(".pl-plot[data-drawn]")
+    page.locator(".pl-plot[data-drawn]").nth(1).wait_for()
+    plot = page.locator(".pl-plot[data-drawn]").first
     plot.scroll_into_view_if_needed()
     row = page.evaluate("document.querySelector('.pl-plot').data.find(t => t.marker.symbol === 'star').customdata[0]")
     at = page.evaluate("row => PinLab.mapPoint('pins', row)", row)

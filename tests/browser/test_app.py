@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
-from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.browser import site
 from tests.fake_lab import FakeLab, example_report, picture
@@ -228,75 +227,12 @@ def test_counters_move_and_stop_stops(visit: Opened) -> None:
     expect(page.locator("#total-requests .pl-big")).to_have_text(str(done + 1))
 
 
-# ---------------------------------------------------------------- Map
+# ---------------------------------------------------------------- Map: more of it in test_map.py
 
 
 def open_map(page: Page) -> None:
     page.get_by_role("tab", name="Map").click()
     page.locator(".pl-plot[data-drawn]").first.scroll_into_view_if_needed(timeout=SLOW)
-
-
-def point_at(page: Page, row: int, space: str = "pins") -> None:
-    """Move the mouse onto a pin's point, until the map says that it has noticed."""
-    at = page.evaluate("([space, row]) => PinLab.mapPoint(space, row)", [space, row])
-    page.mouse.move(at["x"] - 4, at["y"])
-    page.mouse.move(at["x"], at["y"], steps=3)
-    expect(page.locator(".pl-hover")).to_be_visible()
-
-
-def click_point(page: Page, row: int) -> None:
-    """Click a pin's point; again when a redraw came between press and release, as a person would."""
-    for _ in range(4):
-        point_at(page, row)
-        page.mouse.down()
-        page.mouse.up()
-        try:
-            page.locator("#map-pin .pl-facts").wait_for(timeout=8_000)
-        except PlaywrightTimeoutError:
-            continue
-        return
-    pytest.fail("four clicks on a point, and no pin was shown")
-
-
-def test_map_hover_click_and_neighbours(visit: Opened) -> None:
-    page = visit()
-    assert page.evaluate("typeof window.Plotly") == "undefined", "plotly is fetched when the page is opened"
-    open_map(page)
-    point_at(page, 100)
-    all_loaded(page, ".pl-hover img", 1)
-    click_point(page, 100)
-    panel = page.locator("#map-pin")
-    for words in ("Author", "Licence", "Nearest neighbours by pin embedding"):
-        expect(panel).to_contain_text(words)
-    all_loaded(page, "#map-pin img", 9)
-    first = panel.locator("h2").inner_text()
-    panel.locator(".pl-near .pl-tile").first.click()
-    expect(panel.locator("h2")).not_to_have_text(first)
-
-
-def test_map_spaces_colours_and_marks(visit: Opened) -> None:
-    page = visit()
-    open_map(page)
-    expect(page.locator(".pl-plot")).to_contain_text("shown to the models")
-    page.get_by_role("radio", name="Both").check()
-    expect(page.locator(".pl-plot[data-drawn]")).to_have_count(2)
-    page.get_by_role("radio", name="Chosen board").check()
-    expect(page.locator(".pl-plot").first).to_contain_text("in the chosen board")
-    page.get_by_role("radio", name="Full model").check()
-    expect(page.locator(".pl-plot")).to_have_count(1)
-    expect(page.locator(".pl-plot")).to_have_attribute("data-space", "full")
-
-
-def test_map_without_webgl_is_a_table(visit: Opened) -> None:
-    page = visit(flags=site.NO_WEBGL)
-    page.get_by_role("tab", name="Map").click()
-    expect(page.locator("#map-plot")).to_contain_text("This browser shows no WebGL")
-    rows = page.locator("#map-plot tbody tr")
-    expect(rows).to_have_count(25)
-    expect(rows.first).to_contain_text("shown to the models")
-    page.get_by_label("Search titles").fill("pumpkin")
-    rows.first.get_by_role("button").click()
-    expect(page.locator("#map-pin")).to_contain_text("Author")
 
 
 # ---------------------------------------------------------------- About, looks, safety

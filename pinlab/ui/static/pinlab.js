@@ -261,7 +261,7 @@
     map(root, props, trigger) {
       root.append(el("p", { class: "pl-muted pl-empty" }, words.loading));
       let redraw = null;
-      load(words.urls.map).then(() => { redraw = window.PinLab.map(root, props, trigger); redraw(); });
+      Promise.all(words.urls.map.slice(0, -1).map(load)).then(() => load(words.urls.map.at(-1))).then(() => { redraw = window.PinLab.map(root, props, trigger); redraw(); });
       return () => { if (redraw) redraw(); };
     },
   };
