@@ -11,7 +11,7 @@ import json
 import platform
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -36,11 +36,12 @@ from pinlab.models.nano import IMAGE_SIDE
 from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.vision import VisionFeatures
+from pinlab.recommend.explain import explain, explain_in_words
 from pinlab.recommend.floors import CoSave, Nearest, Popular, Random
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.uploads import UploadEncoder
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
-from pinlab.records import Answer, Hit, PinLabError, Query
+from pinlab.records import Answer, Evidence, Hit, PinLabError, Query
 
 Variant = FullVariant | SwappedVariant | Nearest | CoSave | Popular | Random
 
@@ -132,6 +133,15 @@ class Lab:
     def answer(self, variant: str, query: Query, k: int = 10) -> Answer:
         """Answer one query at batch 1. Thread-safe: calls on one model object wait for each other."""
         return self.variant(variant).answer(query, k)
+
+    def explain(self, variant: str, query: Query, pin: str) -> Evidence:
+        """Computed evidence on why a variant recommends a pin for a query: leave-one-out, shared words, likeness."""
+        embeddings = self.embeddings if "pin-encoder" in self.trained() else None
+        return explain(self.variant(variant), query, pin, embeddings, self._uploads)
+
+    def explain_in_words(self, variant: str, query: Query, pin: str) -> Iterator[str] | None:
+        """The model's own sentence on the same, in pieces; None where the variant cannot talk (nano never can)."""
+        return explain_in_words(self.variant(variant), query, pin)
 
     def report(self) -> dict | None:
         """The evaluation report, or None when there is none."""
