@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pinlab.catalog.split import Split, read_split
 from pinlab.catalog.store import Catalog, read_catalog
+from pinlab.cost import StageTimer
 from pinlab.embed.items import read_items
 from pinlab.embed.keys import content_keys, items_key, table_key
 from pinlab.embed.project import read_map
@@ -37,11 +38,12 @@ from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.explain import explain, explain_in_words
+from pinlab.recommend.familiar import Familiar
 from pinlab.recommend.floors import CoSave, Nearest, Popular, Random
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.uploads import UploadEncoder
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
-from pinlab.records import Answer, Evidence, Hit, PinLabError, Query
+from pinlab.records import Answer, Evidence, Hit, PinLabError, Query, Recognised
 
 Variant = FullVariant | SwappedVariant | Nearest | CoSave | Popular | Random
 
@@ -142,6 +144,24 @@ class Lab:
     def explain_in_words(self, variant: str, query: Query, pin: str) -> Iterator[str] | None:
         """The model's own sentence on the same, in pieces; None where the variant cannot talk (nano never can)."""
         return explain_in_words(self.variant(variant), query, pin)
+
+    @cached_property
+    def familiar(self) -> Familiar:
+        """Tells whether an upload is a picture of this lab."""
+        encodes = "pin-encoder" in self.trained()
+
+        def embed(images: Sequence[np.ndarray]) -> np.ndarray:
+            return self._uploads.embed(images, StageTimer()).vectors.cpu().numpy()
+
+        return Familiar(self.catalog, embed if encodes else None, lambda: self.embeddings.cpu().numpy())
+
+    def recognise(self, images: Sequence[np.ndarray]) -> tuple[Recognised, ...]:
+        """What each uploaded picture, uint8 (H, W, 3), is to this lab: known, a near copy, new; how alike, to what."""
+        return tuple(self.familiar.recognise(image) for image in images)
+
+    def learn_pictures(self, pictures: int) -> bool:
+        """Look through that many more of the lab's pictures, for `recognise`; whether any are left."""
+        return self.familiar.learn(pictures)
 
     def report(self) -> dict | None:
         """The evaluation report, or None when there is none."""

@@ -161,3 +161,28 @@ class Evidence:
     shares: tuple[Share, ...]
     words: tuple[tuple[str, int], ...]
     saves: int
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What an uploaded picture is to a lab.
+
+    Args:
+        kind: "known" (a pin's own picture), "near" (a near copy of one), "new", or "unknown" while the lab's pictures
+            are still being looked through.
+        twin: the pin that it is, or is a near copy of.
+        nearest: the pin whose embedding is nearest to the upload's; None without a pin encoder.
+        likeness: their cosine.
+        floor: the likeness that 95 % of the lab's own pictures reach with another pin; None while it is unknown.
+    """
+
+    kind: str
+    twin: str | None
+    nearest: str | None
+    likeness: float | None
+    floor: float | None
+
+    @property
+    def far(self) -> bool:
+        """Whether the upload lies farther from every pin than 95 % of the lab's own pictures do."""
+        return self.likeness is not None and self.floor is not None and self.likeness < self.floor

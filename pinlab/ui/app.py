@@ -12,6 +12,7 @@ from pinlab.ui import about, api, compare, map, server, text  # noqa: A004 - the
 from pinlab.ui.answers import ask, one_at_a_time
 from pinlab.ui.cards import Deck
 from pinlab.ui.theme import make_theme
+from pinlab.ui.uploads import LEARN_STEP
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
@@ -38,13 +39,20 @@ def build_app(lab: Lab) -> gr.Blocks:
 def serve(lab: Lab, host: str, port: int | None) -> None:
     """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once."""
     lab = one_at_a_time(lab)
-    threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
+    threading.Thread(target=prepare, args=(lab,), daemon=True).start()
     demo = build_app(lab)
     _, url, _ = demo.launch(
         server_name=host, server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(lab)
     )
     print(text.SERVING.format(url=url), flush=True)
     demo.block_thread()
+
+
+def prepare(lab: Lab) -> None:
+    """Warm up, then look through the lab's pictures, so that uploads of them are recognised."""
+    warm_up(lab)
+    while lab.learn_pictures(LEARN_STEP):
+        pass
 
 
 def warm_up(lab: Lab) -> None:

@@ -45,8 +45,10 @@ def read_uploads(files: Sequence[Any] | None) -> tuple[tuple[np.ndarray, ...], l
     return tuple(images), problems
 
 
-def make_query(lab: Lab, board: str | None, words: str | None, images: Sequence[np.ndarray]) -> Query:
-    """The question in words the lab understands.
+def make_query(
+    lab: Lab, board: str | None, words: str | None, images: Sequence[np.ndarray], liked: Sequence[str] = ()
+) -> Query:
+    """The question in words the lab understands; liked pins alone are one.
 
     Raises:
         PinLabError: nothing was asked, the words are too long, or there is no such board.
@@ -58,7 +60,7 @@ def make_query(lab: Lab, board: str | None, words: str | None, images: Sequence[
         if not isinstance(board, str) or board not in lab.catalog.board:
             raise PinLabError(text.PROBLEM_BOARD.format(board=clean(str(board), 60)))
         return lab.board_query(board, words, tuple(images))
-    if not words and not images:
+    if not words and not images and not liked:
         raise PinLabError(text.PROBLEM_NOTHING)
     return Query(images=tuple(images), text=words)
 
