@@ -108,8 +108,7 @@ class FakeLab:
         self.asked: list[tuple[str, Query]] = []
         self.explained: list[tuple[str, Query, str]] = []
         self.words: list[str] = []  # what a model that can talk would say
-        colours = np.stack([_colour(read_image(self.catalog.image_bytes(p.id))) for p in self.catalog.pins])
-        self.familiar = Familiar(self.catalog, lambda some: np.stack([_colour(i) for i in some]), lambda: colours)
+        self.familiar = Familiar(self.catalog, lambda some: np.stack([_colour(i) for i in some]), self._colours)
         self._pause = threading.Event()
         self._pace_s = pace_s
 
@@ -181,6 +180,10 @@ class FakeLab:
 
     def learn_pictures(self, pictures: int) -> bool:
         return self.familiar.learn(pictures)
+
+    def _colours(self) -> np.ndarray:
+        pictures = [read_image(self.catalog.image_bytes(pin.id)) for pin in self.catalog.pins]
+        return np.stack([_colour(image) for image in pictures])
 
     def report(self) -> dict | None:
         return self.report_data

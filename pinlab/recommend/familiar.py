@@ -1,11 +1,12 @@
 """Is an uploaded picture one that the lab knows, a near copy of one, or new? And how alike is its nearest pin?
 
 Copies are found by the fingerprints of `catalog.near`, over the whole catalog. They take about 5 ms a picture, so they
-are taken in small steps (`learn`) while the app already serves.
+are taken in small steps (`learn`) while the app already serves. Of 150 pins of the bundled lab a JPEG of quality 60 was
+told as a copy in 99 %, half the size in 96 %, with 5 % cropped off every side in 5 %: a crop is new here.
 
 `floor` is the 5th percentile of how alike the nearest other pin is to a catalog picture that is encoded as uploads
 are, bare: below it, an upload lies farther from everything here than 95 of 100 of the lab's own pictures do. Above it
-nothing is proved: on the bundled lab random noise is 0.58 to 0.71 alike to its nearest pin, where the floor is 0.63.
+nothing is proved: on the bundled lab random noise is 0.58 to 0.71 alike to its nearest pin, where the floor is 0.61.
 """
 
 from __future__ import annotations

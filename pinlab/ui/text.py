@@ -129,7 +129,7 @@ FOLLOW_LABEL, FOLLOW_PLACEHOLDER = "Refine this answer", "such as: something war
 FOLLOW_BUTTON, FOLLOW_RESET = "Refine", "Start over"
 FOLLOW_TITLE = "The conversation so far"
 FOLLOW_EFFECT = "That changed {left} of {most} pins on the left and {right} of {most} on the right."
-FOLLOW_UNTRAINED = "No model here was trained on follow-ups: each is read as one more turn, and may do little."
+FOLLOW_UNTRAINED = "No model here was trained on follow-ups: each is read as one more turn, and may lead astray."
 FOLLOW_DEAF = "{names} reads no words."
 FOLLOW_EMPTY = "Write what to change first."
 FOLLOW_LONG = "That follow-up is {count} characters long: at most {limit}."
@@ -140,7 +140,7 @@ UPLOADS_TITLE = "What your pictures are to Swapped"
 UPLOAD_KINDS = {
     "known": "the very picture of “{title}”, a pin of this lab",
     "near": "a near copy of “{title}”, a pin of this lab",
-    "new": "new: no pin of this lab has this picture",
+    "new": "new: no pin of this lab has this picture (a cropped copy may also read as new)",
     "unknown": "still being compared with the lab's pictures; ask again in a moment",
 }
 UPLOAD_CHARGED = "Its pin encoder encodes it once, and that is charged above, also when the picture is known."
