@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
 from pinlab.models.backbone import encoder_outputs
@@ -55,7 +55,7 @@ def speak(
 def _greedy(
     qwen: Qwen3VLModel, lm_head: Tensor, batch: PromptBatch, features: VisionFeatures | None, lock: Any, most: int
 ) -> Iterator[int]:
-    cache = DynamicCache(config=qwen.config.text_config)
+    cache = DynamicCache(config=cast(PreTrainedConfig, qwen.config.text_config))
     ids, positions, pictures = batch.ids, batch.positions, encoder_outputs(features)
     for _ in range(most):
         with lock, torch.inference_mode():

@@ -91,11 +91,13 @@ def _view(
     visit: dict,
     shaped: dict,
 ) -> View:
-    costs = [cards.cost_view(deck.lab, a.cost if a else None, price) for a in answers]
+    left_cost, right_cost = (cards.cost_view(deck.lab, a.cost if a else None, price) for a in answers)
     words = query_words(deck.lab, query) if query else ""
     asked_view = {"words": words, "overlap": ranks.ranks_words(answers, state.K)}
     uploads = uploads_view(deck, query, (sides[0]["name"], sides[1]["name"]))
-    return View({"messages": problems}, asked_view, *sides, *costs, visit, uploads=uploads, **shaped)
+    left, right = sides
+    asked = {"problem": {"messages": problems}, "asked": asked_view, "visit": visit, "uploads": uploads}
+    return View(left=left, right=right, left_cost=left_cost, right_cost=right_cost, **asked, **shaped)
 
 
 def question_key(board: str, left: str, right: str, start: str = "") -> str:

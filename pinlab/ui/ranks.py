@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def ranks_words(answers: Sequence[Answer | None], k: int) -> str:
     """Overlap@k and rank-biased overlap of both answers; empty where a side has none."""
-    pins = [[hit.pin for hit in answer.hits] if answer else [] for answer in answers]
-    if not all(pins):
+    left, right = ([hit.pin for hit in answer.hits] if answer else [] for answer in answers)
+    if not left or not right:
         return ""
-    most = max(map(len, pins))
-    overlap = text.OVERLAP.format(count=round(overlap_at_k(*pins, k) * most), most=most)
-    return text.RANKS.format(overlap=overlap, rbo=f"{rbo(*pins):.2f}")
+    most = max(len(left), len(right))
+    overlap = text.OVERLAP.format(count=round(overlap_at_k(left, right, k) * most), most=most)
+    return text.RANKS.format(overlap=overlap, rbo=f"{rbo(left, right):.2f}")
 
 
 def with_moves(cards: Sequence[dict], other: Answer | None) -> list[dict]:

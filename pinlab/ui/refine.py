@@ -21,21 +21,32 @@ if TYPE_CHECKING:
     from pinlab.ui.compare import Page
 
 
+QUESTION = ("board", "words", "left", "right", "price", "visit", "taste", "thread")  # what `recommend` takes, in order
+
+
+def _ask(deck: Deck, question: tuple, **changes: Any) -> View:
+    return recommend(deck, **dict(zip(QUESTION, question, strict=True)) | changes)
+
+
+def _refused(error: PinLabError | str) -> tuple:
+    """A view that shows a problem and leaves everything else as it is."""
+    return {"messages": [str(error)]}, *[gr.skip()] * (len(View._fields) - 1)
+
+
 def follow(deck: Deck, line: Any, *question: Any) -> tuple:
     """A follow-up was written: the thread with it, the box empty again, and both answers anew.
 
     Args:
-        question: as `recommend` takes it, the thread last.
+        question: the inputs named in QUESTION.
     """
-    visit, thread = question[5], question[-1]
+    visit, thread = question[-3], question[-1]
     try:
         if not visit["last"]:
             raise PinLabError(text.FOLLOW_NOTHING)
         thread = add_turn(thread, line)
     except PinLabError as error:
-        rest = [gr.skip()] * (len(View._fields) - 1)
-        return thread, gr.skip(), {"messages": [str(error)]}, *rest
-    view = recommend(deck, *question[:-1], thread)
+        return thread, gr.skip(), *_refused(error)
+    view = _ask(deck, question, thread=thread)
     effect = effect_words(visit["last"], view.visit["last"])
     return thread, "", *view._replace(conversation=view.conversation | {"effect": effect})
 
@@ -43,29 +54,25 @@ def follow(deck: Deck, line: Any, *question: Any) -> tuple:
 def start_over(deck: Deck, *question: Any) -> tuple:
     """The follow-ups are forgotten, and both answers are those to the first question again."""
     thread = question[-1] | {"turns": []}
-    return thread, *recommend(deck, *question[:-1], thread)
+    return thread, *_ask(deck, question, thread=thread)
 
 
 def shape(deck: Deck, act: str, pin: Any, *question: Any) -> tuple:
     """The taste changed: the new one, and both answers shaped by it. Arguments as of `taste.changed` and `follow`."""
-    *asked_before, taste, thread = question
     try:
-        taste = changed(deck.lab, taste, act, pin)
+        taste = changed(deck.lab, question[-2], act, pin)
     except PinLabError as error:
-        rest = [gr.skip()] * (len(View._fields) - 1)
-        return gr.skip(), {"messages": [str(error)]}, *rest
-    return taste, *recommend(deck, *asked_before, taste, thread)
+        return gr.skip(), *_refused(error)
+    return taste, *_ask(deck, question, taste=taste)
 
 
 def search_from(deck: Deck, pin: Any, *question: Any) -> tuple:
     """A hit becomes the question: no board, no words, a new thread; its strip, and both answers."""
-    _, _, left, right, price, visit, taste, _ = question
     if not isinstance(pin, str) or pin not in deck.lab.catalog.row:
-        rest = [gr.skip()] * (len(View._fields) - 1)
-        return *([gr.skip()] * 4), {"messages": [text.PROBLEM_PIN]}, *rest
+        return *([gr.skip()] * 4), *_refused(text.PROBLEM_PIN)
     thread = new_thread() | {"start": pin}
-    view = recommend(deck, "", None, left, right, price, visit, taste, thread)
-    now = question_key("", left, right, pin)
+    view = _ask(deck, question, board="", words=None, thread=thread)
+    now = question_key("", question[2], question[3], pin)
     sides = {"left": gr.update(value=view.left, now=now), "right": gr.update(value=view.right, now=now)}
     return "", {"text": "", "files": []}, thread, cards.strip_view(deck, "", pin), *view._replace(**sides)
 

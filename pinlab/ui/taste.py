@@ -29,7 +29,8 @@ def read_taste(lab: Lab, value: Any) -> dict:
     if not isinstance(value, dict):
         return new_taste()
     liked, disliked = _pins(lab, value.get("liked")), _pins(lab, value.get("disliked"))
-    past = value.get("past") if isinstance(value.get("past"), list) else []
+    past = value.get("past")
+    past = past if isinstance(past, list) else []
     pairs = [pair for pair in past if isinstance(pair, list) and len(pair) == 2][-MOST_PAST:]
     return {
         "liked": liked,
