@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 LabPath = Annotated[Path, typer.Argument(metavar="LAB", help="lab folder, such as assets/illustrations")]
+UNTRAINED_TURNS = "note: no model here was trained on follow-ups; each is read as a second question, at its own risk"
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
 
 
@@ -126,6 +127,9 @@ def recommend(
     board: Annotated[str | None, typer.Option(help="board id")] = None,
     text: Annotated[str, typer.Option(help="a title or a wish")] = "",
     image: Annotated[list[Path] | None, typer.Option(help="a picture; may be given again")] = None,
+    then: Annotated[list[str] | None, typer.Option(help="a follow-up that refines; may be given again")] = None,
+    like: Annotated[list[str] | None, typer.Option(help="id of a pin to find more like; may be given again")] = None,
+    unlike: Annotated[list[str] | None, typer.Option(help="id of a pin to find less like; may be given again")] = None,
     k: Annotated[int, typer.Option("-k", help="how many")] = 10,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +140,10 @@ def recommend(
     opened = open_lab(lab)
     images = [read_image(path, path.name) for path in image or ()]
     query = opened.board_query(board, text, images) if board else Query(images=tuple(images), text=text)
+    query = replace(query, turns=tuple(then or ()), liked=tuple(like or ()), disliked=tuple(unlike or ()))
     answer = opened.answer(variant, query, k)
+    if query.turns:
+        print(UNTRAINED_TURNS, file=sys.stderr)
     if as_json:
         print(json.dumps(answer_record(variant, answer)))
         return

@@ -10,7 +10,7 @@ import json
 import platform
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -39,6 +39,7 @@ from pinlab.models.checkpoint import (
     load_backbone,
     load_encoder,
     load_tokenizer,
+    output_embeddings,
     tower_folder,
     weights_hash,
 )
@@ -49,12 +50,14 @@ from pinlab.models.prompt import PromptBuilder
 from pinlab.models.recipe import POOLED_SIDES
 from pinlab.models.released import Contents, side_of
 from pinlab.models.vision import VisionFeatures
+from pinlab.recommend.explain import explain, explain_in_words
+from pinlab.recommend.familiar import Familiar
 from pinlab.recommend.floors import CoSave, Nearest, Popular, Random
 from pinlab.recommend.guest import load_guest
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.uploads import UploadEncoder
 from pinlab.recommend.variants import CachedVariant, FullVariant, PooledVariant, SwappedVariant
-from pinlab.records import Answer, Hit, PinLabError, Query
+from pinlab.records import Answer, Evidence, Hit, PinLabError, Query, Recognised
 
 Variant = FullVariant | SwappedVariant | Nearest | CoSave | Popular | Random
 
@@ -240,6 +243,33 @@ class Lab:
         """Answer one query at batch 1. Thread-safe: calls on one model object wait for each other."""
         return self.variant(variant).answer(query, k)
 
+    def explain(self, variant: str, query: Query, pin: str) -> Evidence:
+        """Computed evidence on why a variant recommends a pin for a query: leave-one-out, shared words, likeness."""
+        embeddings = self.embeddings if "pin-encoder" in self.trained() else None
+        return explain(self.variant(variant), query, pin, embeddings, self._uploads)
+
+    def explain_in_words(self, variant: str, query: Query, pin: str) -> Iterator[str] | None:
+        """The model's own sentence on the same, in pieces; None where the variant cannot talk (nano never can)."""
+        return explain_in_words(self.variant(variant), query, pin)
+
+    @cached_property
+    def familiar(self) -> Familiar:
+        """Tells whether an upload is a picture of this lab."""
+        encodes = "pin-encoder" in self.trained()
+
+        def embed(images: Sequence[np.ndarray]) -> np.ndarray:
+            return self._uploads.embed(images, StageTimer()).vectors.cpu().numpy()
+
+        return Familiar(self.catalog, embed if encodes else None, lambda: self.embeddings.cpu().numpy())
+
+    def recognise(self, images: Sequence[np.ndarray]) -> tuple[Recognised, ...]:
+        """What each uploaded picture, uint8 (H, W, 3), is to this lab: known, a near copy, new; how alike, to what."""
+        return tuple(self.familiar.recognise(image) for image in images)
+
+    def learn_pictures(self, pictures: int) -> bool:
+        """Look through that many more of the lab's pictures, for `recognise`; whether any are left."""
+        return self.familiar.learn(pictures)
+
     def report(self) -> dict | None:
         """The evaluation report, or None when there is none."""
         return read_report(self.path / "reports")
@@ -345,6 +375,12 @@ class Lab:
         return self._load_model(name, "full" if name == "cached" else name)
 
     def _load_model(self, name: str, folder: str) -> Variant:
+        variant = self._made(name, folder)
+        if self.large:  # a released base can also say something about a hit
+            variant.lm_head = output_embeddings(self.path / "models" / folder, variant.backbone, self.weights)
+        return variant
+
+    def _made(self, name: str, folder: str) -> FullVariant | SwappedVariant:
         path = self.path / "models" / folder
         needed = bytes_needed(path, self.weights, vision_layer=name in SEEING)
         require(needed, self.torch_device, name, UNLOAD)

@@ -47,7 +47,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Query:
-    """What a variant is asked. At least one of pins, images and text must be given.
+    """What a variant is asked. At least one of pins, images, text and liked must be given.
 
     Args:
         pins: ids of catalog pins shown to the model (up to 10 for a board).
@@ -55,12 +55,29 @@ class Query:
         text: a board title or a wish in words; empty for none.
         board: id of the board the pins come from, if any. Decides which pins are no candidates
             (the board's train and validation pins) and which hits are marked held-out.
+        turns: follow-up wishes, oldest first; each is a user turn of its own after the question. Only variants with
+            a language model read words at all.
+        liked: ids of pins shown to the model beside `pins`: "more like this".
+        disliked: ids of pins whose vectors push the query away: "less like this" (`recommend.feedback`).
     """
 
     pins: tuple[str, ...] = ()
     images: tuple[np.ndarray, ...] = ()
     text: str = ""
     board: str | None = None
+    turns: tuple[str, ...] = ()
+    liked: tuple[str, ...] = ()
+    disliked: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The catalog pins that the model is shown: `pins`, then those liked ones that are not among them."""
+        return (*self.pins, *(pin for pin in self.liked if pin not in self.pins))
+
+    @property
+    def plain(self) -> bool:
+        """Whether neither follow-up turns nor likes or dislikes shape the answer."""
+        return not (self.turns or self.liked or self.disliked)
 
 
 @dataclass(frozen=True)
@@ -101,3 +118,71 @@ class Answer:
 
     hits: tuple[Hit, ...]
     cost: Cost
+
+
+@dataclass(frozen=True)
+class Share:
+    """One part of a question and what it did for one hit.
+
+    Args:
+        kind: "pin", "liked", "disliked", "upload", "text" or "turn".
+        name: a pin id; the place of an upload or turn, from "1"; empty for the text.
+        change: the hit's score with the whole question, less its score without this part; positive where the part
+            speaks for the hit. None when nothing would be left to ask without it.
+        likeness: cosine of the pin's or upload's embedding with the hit's; None for words, and without a pin encoder.
+        boards: on how many train boards the pin stands together with the hit; None for uploads and words.
+    """
+
+    kind: str
+    name: str
+    change: float | None
+    likeness: float | None = None
+    boards: int | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Computed evidence on why a variant recommends a pin; no model's words.
+
+    Args:
+        variant, pin: whose recommendation. score: of the pin for the whole question.
+        basis: what the variant's scores rest on: "model", "centroid", "saves", "popularity" or "shuffle".
+        shares: the parts of the question, those that spoke for the pin most first. Their changes need not add up to
+            the score: parts can say the same.
+        words: (word, how many shown pins have it) of title and description that the pin shares with the question's
+            pins or words, stop words left out; most shared first.
+        saves: train saves of the pin.
+    """
+
+    variant: str
+    pin: str
+    score: float
+    basis: str
+    shares: tuple[Share, ...]
+    words: tuple[tuple[str, int], ...]
+    saves: int
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What an uploaded picture is to a lab.
+
+    Args:
+        kind: "known" (a pin's own picture), "near" (a near copy of one), "new", or "unknown" while the lab's pictures
+            are still being looked through.
+        twin: the pin that it is, or is a near copy of.
+        nearest: the pin whose embedding is nearest to the upload's; None without a pin encoder.
+        likeness: their cosine.
+        floor: the likeness that 95 % of the lab's own pictures reach with another pin; None while it is unknown.
+    """
+
+    kind: str
+    twin: str | None
+    nearest: str | None
+    likeness: float | None
+    floor: float | None
+
+    @property
+    def far(self) -> bool:
+        """Whether the upload lies farther from every pin than 95 % of the lab's own pictures do."""
+        return self.likeness is not None and self.floor is not None and self.likeness < self.floor

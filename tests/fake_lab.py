@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from pinlab.catalog.images import encode_webp
+from pinlab.catalog.images import encode_webp, read_image
 from pinlab.catalog.split import Split, make_split
 from pinlab.catalog.store import Catalog, read_catalog
 from pinlab.metrics import rank
-from pinlab.records import Answer, Board, Cost, Hit, Pin, PinLabError, Query
+from pinlab.recommend.familiar import Familiar
+from pinlab.records import Answer, Board, Cost, Evidence, Hit, Pin, PinLabError, Query, Recognised, Share
 
 HOSTILE_TITLES = (
     "<img src=x onerror=window.hacked=1>",
@@ -105,6 +108,9 @@ class FakeLab:
         self.report_data: dict | None = None
         self.missing_maps: set[str] = set()
         self.asked: list[tuple[str, Query]] = []
+        self.explained: list[tuple[str, Query, str]] = []
+        self.words: list[str] = []  # what a model that can talk would say
+        self.familiar = Familiar(self.catalog, lambda some: np.stack([_colour(i) for i in some]), self._colours)
         self._pause = threading.Event()
         self._pace_s = pace_s
 
@@ -123,7 +129,7 @@ class FakeLab:
         self.asked.append((variant, query))
         if variant not in COSTS:
             raise PinLabError(f"there is no variant {variant!r}; this lab has {', '.join(COSTS)}")
-        if not (query.pins or query.images or query.text.strip()):
+        if not (query.shown or query.images or query.text.strip()):
             raise PinLabError("give a board, a picture or some words")
         if variant in self.failing:
             raise self.failing[variant]
@@ -134,10 +140,14 @@ class FakeLab:
     def _hits(self, variant: str, query: Query, k: int) -> tuple[Hit, ...]:
         pins = self.catalog.pins
         salt = f"{query.board}|{query.text}|{[int(i.sum()) for i in query.images]}|{variant}"
+        if query.board is None and query.pins:
+            salt += f"|{query.pins}"
+        if not query.plain:
+            salt += f"|{query.turns}|{query.liked}|{query.disliked}"
         scores = np.array([_unit(f"{salt}|{p.id}") for p in pins], np.float32)
         exclude = np.zeros(len(pins), bool)
         test: set[str] = set()
-        for pin in query.pins:
+        for pin in (*query.shown, *query.disliked):
             exclude[self.catalog.row[pin]] = True
         if query.board:
             test = set(self.split.test[query.board])
@@ -153,6 +163,32 @@ class FakeLab:
 
     def memory(self) -> list:
         return []
+
+    def explain(self, variant: str, query: Query, pin: str) -> Evidence:
+        self.explained.append((variant, query, pin))
+        if variant in self.failing:
+            raise self.failing[variant]
+        parts = [("pin", p) for p in query.pins] + [("liked", p) for p in query.liked]
+        parts += [("upload", str(i + 1)) for i in range(len(query.images))] + [("text", "")] * bool(query.text)
+        parts += [("turn", str(i + 1)) for i in range(len(query.turns))] + [("disliked", p) for p in query.disliked]
+        shares = [
+            Share(k, n, _unit(f"{k}{n}{pin}") - 0.4, 0.5 if k in ("pin", "liked") else None, 1) for k, n in parts
+        ]
+        shares.sort(key=lambda share: -share.change)
+        return Evidence(variant, pin, 0.5, "model", tuple(shares), (("disc", 3), ("asked", 0)), 4)
+
+    def explain_in_words(self, variant: str, query: Query, pin: str) -> Iterator[str] | None:
+        return iter(self.words) if self.words else None
+
+    def recognise(self, images: Sequence[np.ndarray]) -> tuple[Recognised, ...]:
+        return tuple(self.familiar.recognise(image) for image in images)
+
+    def learn_pictures(self, pictures: int) -> bool:
+        return self.familiar.learn(pictures)
+
+    def _colours(self) -> np.ndarray:
+        pictures = [read_image(self.catalog.image_bytes(pin.id)) for pin in self.catalog.pins]
+        return np.stack([_colour(image) for image in pictures])
 
     def report(self) -> dict | None:
         return self.report_data
@@ -194,6 +230,12 @@ class FakeLab:
             "threads": 2,
             "versions": {"numpy": np.__version__},
         }
+
+
+def _colour(image: np.ndarray) -> np.ndarray:
+    """A stand-in for an embedding: mean colours of a 4 x 4 grid, as a unit vector."""
+    small = np.asarray(Image.fromarray(image).resize((4, 4), Image.Resampling.BOX), np.float32).ravel() - 250
+    return small / max(1e-6, float(np.linalg.norm(small)))
 
 
 def _unit(text: str) -> float:

@@ -97,6 +97,20 @@ def test_every_variant_agrees_with_the_lab(
     assert json.loads(out)["hits"] == [dataclasses.asdict(hit) for hit in answer.hits]
 
 
+def test_recommend_refines_by_follow_ups_likes_and_dislikes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refined = ["--then", "red", "--then", "cats", "--like", "pin-31", "--unlike", "pin-03", "--unlike", "pin-33"]
+    asked = ["recommend", toy.trained_folder(), "--variant", "swapped", "--board", "even", *refined, "--json"]
+    assert run_here(monkeypatch, *asked) == 0
+    out, err = capsys.readouterr()
+    lab = toy.trained_lab()
+    more = {"turns": ("red", "cats"), "liked": ("pin-31",), "disliked": ("pin-03", "pin-33")}
+    answer = lab.answer("swapped", dataclasses.replace(lab.board_query("even"), **more), 10)
+    assert json.loads(out)["hits"] == [dataclasses.asdict(hit) for hit in answer.hits]
+    assert "no model here was trained on follow-ups" in err
+
+
 def test_recommend_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here(monkeypatch, "recommend", toy.trained_folder(), "--variant", "cosave", "--board", "even") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -118,6 +132,11 @@ BAD = {
     "k of 0": (["recommend", LAB, "--variant", "popular", "--board", "even", "-k", "0"], "k is 0; ask for 1 to 100"),
     "k of 101": (["recommend", LAB, "--variant", "popular", "--board", "even", "-k", "101"], "k is 101"),
     "words for cosave": (["recommend", LAB, "--variant", "cosave", "--text", "cats"], "cosave only knows saves"),
+    "an empty follow-up": (
+        ["recommend", LAB, "--variant", "swapped", "--board", "even", "--then", " "], "follow-up 1 is empty",
+    ),
+    "only a follow-up": (["recommend", LAB, "--variant", "swapped", "--then", "x"], "there is no question to refine"),
+    "like of nothing": (["recommend", LAB, "--variant", "full", "--like", "nope"], "there is no pin 'nope'"),
     "no picture": (["recommend", LAB, "--variant", "full", "--image", "no.png"], "no.png: the file cannot be read"),
     "missing lab": (["recommend", "nowhere", "--variant", "full", "--board", "x"], "nowhere: no such lab folder"),
     "no lab to train": (["train", "nowhere"], "nowhere: no such lab folder"),

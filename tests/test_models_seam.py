@@ -182,11 +182,14 @@ WORDS = st.lists(st.integers(20, 200), max_size=6)
 PROMPTS = st.lists(st.tuples(st.lists(PARTS, max_size=5), WORDS), min_size=1, max_size=4)
 
 
+TURNS = st.lists(st.lists(WORDS.filter(bool), max_size=3), min_size=4, max_size=4)
+
+
 @settings(deadline=None, max_examples=80)
-@given(PROMPTS, st.booleans())
-def test_positions_are_those_of_get_rope_index(prompts: list, item: bool) -> None:
+@given(PROMPTS, st.booleans(), TURNS)
+def test_positions_are_those_of_get_rope_index(prompts: list, item: bool, turns: list) -> None:
     model = ROPE.qwen
-    batch = toy.builder().build(prompts, item=item)
+    batch = toy.builder().build(prompts, item=item, turns=turns[: len(prompts)])
     grids = [[1, 2 * part.grid[0], 2 * part.grid[1]] for parts, _ in prompts for part in parts]
     mask = (torch.arange(batch.ids.shape[1])[None, :] <= batch.last[:, None]).long()
     expected, _ = model.get_rope_index(
@@ -217,6 +220,39 @@ def test_the_prompt_is_qwens_chat_template() -> None:
         "<|im_start|>user\n<|image_pad|>\nrepresent<|im_end|>\n<|im_start|>assistant\n"
     )
     assert item.tokens == item.ids.shape[1] == item.last.item() + 1
+
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("turns", [(), ("only red ones",), ("only red ones", "without cats")])
+def test_follow_ups_are_a_conversation_in_qwens_chat_template(turns: tuple[str, ...]) -> None:
+    """What `apply_chat_template` makes of the same conversation, the answers in pins being empty messages."""
+    builder = toy.builder()
+    prompt = ([PinPart((1, 1), True, builder.metadata("a boat"))], builder.text("boats"))
+    batch = builder.build([prompt], turns=[[builder.text(turn) for turn in turns]])
+    first = "<|vision_start|><|image_pad|><|vision_end|>a boat\nboats\nrecommend"
+    messages = [{"role": "user", "content": first}]
+    for turn in turns:
+        messages += [{"role": "assistant", "content": ""}, {"role": "user", "content": f"\n{turn}\nrecommend"}]
+    expected = toy.tokenizer().apply_chat_template(
+        messages, chat_template=CHATML, add_generation_prompt=True, tokenize=False
+    )
+    assert toy.tokenizer().decode(batch.ids[0]) == expected
+    assert batch.tokens == len(batch.ids[0])
+
+
+def test_prompts_without_follow_ups_are_the_same_beside_some_that_have_them() -> None:
+    builder = toy.builder()
+    plain = ([PinPart((3, 3), True, builder.metadata("a boat"))], builder.text("boats"))
+    alone, beside = builder.build([plain]), builder.build([plain, plain], turns=[[], [builder.text("red")]])
+    assert torch.equal(beside.ids[0, : alone.tokens], alone.ids[0])
+    assert torch.equal(beside.positions[:, 0, : alone.tokens], alone.positions[:, 0])
+    assert beside.last[0] == alone.last[0]
+    assert beside.last[1] > alone.last[0]
 
 
 def test_long_texts_are_cut() -> None:

@@ -60,8 +60,7 @@ class WordsOnly(FullVariant):
         return PinPart((0, 0), False, super().part(row).metadata)
 
     def _batch(self, queries: Sequence[Query]) -> Tensor:
-        rows = [self.shelf.rows(query.pins).tolist() for query in queries]
-        return self._run(self._prompt(rows, queries), None, None)
+        return self._run(self._prompts(queries), None, None)
 
 
 class TfIdf:

@@ -3,6 +3,10 @@
     <|im_start|>user\n PIN ... PIN \n TEXT \nrecommend<|im_end|>\n<|im_start|>assistant\n   -> a query
     <|im_start|>user\n PIN \nrepresent<|im_end|>\n<|im_start|>assistant\n                   -> an item
 
+A follow-up turn goes on after a query, as a chat does whose answer was given in pins, not words:
+    <|im_end|>\n<|im_start|>user\n \nTEXT \nrecommend<|im_end|>\n<|im_start|>assistant\n
+Each turn is laid out as a question of words alone is. No recipe of PinLab trains on second turns.
+
 PIN with a vision layer is <|vision_start|> V image tokens <|vision_end|> title. description;
 PIN without one is a single image token, replaced by the projected pin embedding. The hidden state
 of the last token goes to the head. Positions are M-RoPE's: an image of h x w tokens takes
@@ -78,7 +82,9 @@ class PromptBuilder:
         start, end = special("<|im_start|>"), special("<|im_end|>")
         self.newline = self._plain("\n")
         self.prefix = [start, *self._plain("user\n")]
+        self.next_turn = [end, *self.newline, *self.prefix]
         close = [end, *self.newline, start, *self._plain("assistant\n")]
+        self.close = close
         self.query_end = [*self._plain("\nrecommend"), *close]
         self.item_end = [*self._plain("\nrepresent"), *close]
 
@@ -91,54 +97,99 @@ class PromptBuilder:
         return tuple(self._plain(text)[:TEXT_TOKENS])
 
     def build(
-        self, prompts: Sequence[tuple[Sequence[PinPart], Sequence[int]]], *, item: bool = False
+        self,
+        prompts: Sequence[tuple[Sequence[PinPart], Sequence[int]]],
+        *,
+        item: bool = False,
+        turns: Sequence[Sequence[Sequence[int]]] = (),
     ) -> PromptBatch:
         """Lay out a batch.
 
         Args:
             prompts: per prompt its pins and the token ids of its text (empty for none).
             item: whether the prompts represent single pins rather than ask for recommendations.
+            turns: per prompt the token ids of each of its follow-up turns; empty when no prompt has any.
         """
-        rows = [self._row(pins, text, self.item_end if item else self.query_end) for pins, text in prompts]
-        width = max(len(ids) for ids, _ in rows)
-        ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
-        positions = torch.zeros((3, len(rows), width), dtype=torch.long)
-        for i, (row, where) in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row)
-            positions[:, i, : len(row)] = torch.tensor(where).T
-        last = torch.tensor([len(row) - 1 for row, _ in rows])
-        return PromptBatch(ids, positions, last, int(last.sum()) + len(rows))
+        turns = turns or [()] * len(prompts)
+        end = self.item_end if item else self.query_end
+        return self._pad([self._row(*prompt, end, more) for prompt, more in zip(prompts, turns, strict=True)])
+
+    def build_question(
+        self,
+        prompt: tuple[Sequence[PinPart], Sequence[int]],
+        turns: Sequence[Sequence[int]],
+        pin: PinPart,
+        question: str,
+    ) -> PromptBatch:
+        """One query's prompt with a last turn that shows one more pin and asks about it in words.
+
+        Args:
+            prompt, turns: as `build` takes them, for one prompt. pin: shown at the start of the last turn.
+            question: what is asked; the model's answer in words follows.
+        """
+        row = self._row(*prompt, self.query_end, turns)
+        row.write(self.next_turn)
+        self._content(row, [pin], self._plain(question))
+        row.write(self.close)
+        return self._pad([row])
 
     def _row(
-        self, pins: Sequence[PinPart], text: Sequence[int], end: Sequence[int]
-    ) -> tuple[list[int], list[tuple[int, int, int]]]:
-        ids: list[int] = []
-        positions: list[tuple[int, int, int]] = []
-        at = 0
+        self, pins: Sequence[PinPart], text: Sequence[int], end: Sequence[int], turns: Sequence[Sequence[int]]
+    ) -> _Row:
+        row = _Row()
+        row.write(self.prefix)
+        self._content(row, pins, text)
+        row.write(end)
+        for turn in turns:
+            row.write(self.next_turn)
+            self._content(row, (), turn)
+            row.write(self.query_end)
+        return row
 
-        def write(tokens: Sequence[int]) -> None:
-            nonlocal at
-            ids.extend(tokens)
-            positions.extend((i, i, i) for i in range(at, at + len(tokens)))
-            at += len(tokens)
-
-        write(self.prefix)
+    def _content(self, row: _Row, pins: Sequence[PinPart], text: Sequence[int]) -> None:
         for pin in pins:
-            rows, columns = pin.grid
             if pin.markers:
-                write([self.vision_start])
-            ids.extend([self.image] * (rows * columns))
-            positions.extend((at, at + r, at + c) for r in range(rows) for c in range(columns))
-            at += max(rows, columns)
+                row.write([self.vision_start])
+            row.picture(self.image, pin.grid)
             if pin.markers:
-                write([self.vision_end])
-            write(pin.metadata)
+                row.write([self.vision_end])
+            row.write(pin.metadata)
         if text:
-            write([*self.newline, *text])
-        write(end)
-        return ids, positions
+            row.write([*self.newline, *text])
+
+    def _pad(self, rows: Sequence[_Row]) -> PromptBatch:
+        width = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
+        positions = torch.zeros((3, len(rows), width), dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row.ids)] = torch.tensor(row.ids)
+            positions[:, i, : len(row.ids)] = torch.tensor(row.positions).T
+        last = torch.tensor([len(row.ids) - 1 for row in rows])
+        return PromptBatch(ids, positions, last, int(last.sum()) + len(rows))
 
     def _plain(self, text: str) -> list[int]:
         # Text of a catalog or a visitor may spell a special token: it must stay plain text.
         safe = text.replace("<|", "< |")
         return self.tokenizer(safe, add_special_tokens=False)["input_ids"]
+
+
+class _Row:
+    """Token ids and M-RoPE positions of one prompt, written from left to right."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[tuple[int, int, int]] = []
+        self.at = 0
+
+    def write(self, tokens: Sequence[int]) -> None:
+        """Text: all three positions move on together."""
+        self.ids.extend(tokens)
+        self.positions.extend((i, i, i) for i in range(self.at, self.at + len(tokens)))
+        self.at += len(tokens)
+
+    def picture(self, token: int, grid: tuple[int, int]) -> None:
+        """An image of rows x columns tokens."""
+        rows, columns = grid
+        self.ids.extend([token] * (rows * columns))
+        self.positions.extend((self.at, self.at + r, self.at + c) for r in range(rows) for c in range(columns))
+        self.at += max(rows, columns)

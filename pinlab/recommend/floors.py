@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pinlab.cost import StageTimer
+from pinlab.recommend.feedback import push
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.uploads import UploadEncoder
 from pinlab.records import Answer, Cost, PinLabError, Query
@@ -28,7 +29,7 @@ class Floor:
         """Rank the catalog for one query."""
         timer = StageTimer()
         self.shelf.check(query, k)
-        if self.needs_pins and not query.pins:
+        if self.needs_pins and not query.shown:
             raise PinLabError(f"{self.name} only knows saves: give it a board, not only pictures or words")
         with timer.stage("search"):
             hits = self.shelf.hits(self._score(query), query, k)
@@ -37,6 +38,11 @@ class Floor:
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
         """float32 (Q, N)."""
         return np.stack([self._score(query) for query in queries]).astype(np.float32)
+
+    def partial_scores(self, whole: Query, parts: Sequence[Query], row: int) -> np.ndarray:
+        """float32 (P,): the score of one row for each of `parts`, queries made of what `whole` is made of."""
+        del whole  # a floor without vectors reads nothing that could be kept between the parts
+        return self.scores(parts)[:, row]
 
     def _score(self, query: Query) -> np.ndarray:
         raise NotImplementedError
@@ -62,7 +68,7 @@ class CoSave(Floor):
         self.member = member / np.sqrt(degree)  # (boards, N)
 
     def _score(self, query: Query) -> np.ndarray:
-        return self.member[:, self.shelf.rows(query.pins)].sum(1) @ self.member
+        return self.member[:, self.shelf.rows(query.shown)].sum(1) @ self.member
 
 
 class Popular(Floor):
@@ -86,7 +92,7 @@ class Random(Floor):
     name = "random"
 
     def _score(self, query: Query) -> np.ndarray:
-        seed = zlib.crc32("/".join([query.board or "", query.text, *query.pins]).encode())
+        seed = zlib.crc32("/".join([query.board or "", query.text, *query.shown, *query.turns]).encode())
         return np.random.default_rng(seed).random(len(self.shelf.ids), dtype=np.float32)
 
 
@@ -104,17 +110,30 @@ class Nearest(Floor):
         """Uploads go through the pin encoder, once each."""
         timer = StageTimer()
         self.shelf.check(query, k)
-        if not query.pins and not query.images:
+        if not query.shown and not query.images:
             raise PinLabError("nearest has no language model: give it a board or a picture, not only words")
         uploaded = self.uploads.embed(query.images, timer)
         with timer.stage("search"):
-            rows = torch.from_numpy(self.shelf.rows(query.pins))
-            centroid = torch.cat([self.embeddings[rows], uploaded.vectors]).mean(0)
-            hits = self.shelf.hits((self.embeddings @ centroid).numpy(), query, k)
+            vector = self._vector(query, uploaded.vectors)
+            hits = self.shelf.hits((self.embeddings @ vector).numpy(), query, k)
         stage_gflops = {"pin_encoder": uploaded.gflops} if query.images else {}
         cost = Cost(timer.total_ms, uploaded.gflops, 0, len(query.images), dict(timer.stages), stage_gflops)
         return Answer(hits, cost)
 
+    @torch.inference_mode()
+    def partial_scores(self, whole: Query, parts: Sequence[Query], row: int) -> np.ndarray:
+        """As `Floor.partial_scores`; each upload is embedded once."""
+        vectors = self.uploads.embed(whole.images, StageTimer()).vectors
+        place = {id(image): i for i, image in enumerate(whole.images)}
+        found = [self._vector(part, vectors[[place[id(image)] for image in part.images]]) for part in parts]
+        return (torch.stack(found) @ self.embeddings[row]).numpy()
+
     def _score(self, query: Query) -> np.ndarray:
-        rows = torch.from_numpy(self.shelf.rows(query.pins))
-        return (self.embeddings @ self.embeddings[rows].mean(0)).numpy()
+        return (self.embeddings @ self._vector(query, self.embeddings[:0])).numpy()
+
+    def _vector(self, query: Query, uploaded: Tensor) -> Tensor:
+        """Centroid of the shown pins' embeddings and the uploads' (n, E), pushed away from what is disliked."""
+        rows = torch.from_numpy(self.shelf.rows(query.shown))
+        centroid = torch.cat([self.embeddings[rows], uploaded]).mean(0)
+        away = push(self.shelf, query, self.embeddings)
+        return centroid if away is None else centroid - away

@@ -12,12 +12,21 @@ from torch.nn import functional as F
 
 from pinlab.catalog.images import letterbox, read_image
 from pinlab.models.backbone import Backbone
-from pinlab.models.checkpoint import Weights, from_released
+from pinlab.models.checkpoint import Weights, from_released, output_embeddings
 from pinlab.models.features import picture_states, text_states, tower_outputs, whitening_head
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.released import Contents, load_tokenizer
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.variants import FullVariant
+
+
+class Guest(FullVariant):
+    """Asked by the mean of item vectors; batched, those of the catalog's pins are its own items."""
+
+    @property
+    def _pin_vectors(self) -> Tensor:
+        return self.items
+
 
 CHUNK = 32  # pictures between two reports of progress
 
@@ -41,7 +50,9 @@ def load_guest(
         backbone.head.weight.copy_(whitening_head(torch.cat([pictures[visible], words[named]])))
         both = F.normalize(backbone.head(pictures), dim=-1) + F.normalize(backbone.head(words), dim=-1)
         items = F.normalize(both, dim=-1)  # as `base_items`
-    return FullVariant(name, shelf, backbone, builder, items, threading.Lock(), side=contents.side, average=True)
+    guest = Guest(name, shelf, backbone, builder, items, threading.Lock(), side=contents.side, average=True)
+    guest.lm_head = output_embeddings(contents.folder, backbone, weights)
+    return guest
 
 
 def _states(

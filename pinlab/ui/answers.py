@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pinlab.records import Answer, Hit, PinLabError, Query
+from pinlab.records import Answer, Evidence, Hit, PinLabError, Query, Recognised
 from pinlab.ui import text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # What a model can raise on a question it was not made for, or on a device that ran out of memory
 # (torch's errors are RuntimeErrors). Anything else is a bug and shows up as one.
-_MODEL_ERRORS = (RuntimeError, ValueError, MemoryError, OSError)
+MODEL_ERRORS = (RuntimeError, ValueError, MemoryError, OSError)
 
 
 class OneAtATime:
@@ -51,6 +51,18 @@ class OneAtATime:
         """As the lab's, in line for the same reason; two visitors who ask at once do not compute it twice."""
         return self._line.submit(lambda: self._lab.neighbour_overlap).result()
 
+    def explain(self, variant: str, query: Query, pin: str) -> Evidence:
+        """As the lab's, in the same line: it runs models too."""
+        return self._line.submit(self._lab.explain, variant, query, pin).result()
+
+    def recognise(self, images: Sequence[np.ndarray]) -> tuple[Recognised, ...]:
+        """As the lab's, in the same line."""
+        return self._line.submit(self._lab.recognise, images).result()
+
+    def learn_pictures(self, pictures: int) -> bool:
+        """As the lab's, in the same line: no answer is timed while pictures are looked at."""
+        return self._line.submit(self._lab.learn_pictures, pictures).result()
+
     def _answer(self, variant: str, query: Query, k: int) -> Answer:
         kind = (variant, bool(query.images))
         if kind not in self._warm:
@@ -71,6 +83,6 @@ def ask(lab: Lab, variant: str, query: Query, k: int) -> tuple[Answer | None, st
     except PinLabError as error:
         why = str(error).rstrip(".")
         return None, f"{text.SIDE_FAILED} {why[:1].upper()}{why[1:]}."
-    except _MODEL_ERRORS:
+    except MODEL_ERRORS:
         log.exception("variant %s failed on a question with %d pins", variant, len(query.pins))
         return None, text.SIDE_CRASHED

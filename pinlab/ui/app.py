@@ -25,6 +25,7 @@ from pinlab.ui.cards import Deck
 from pinlab.ui.columns import MapData
 from pinlab.ui.models import Sources
 from pinlab.ui.theme import make_theme, map_colours
+from pinlab.ui.uploads import LEARN_STEP
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
@@ -51,26 +52,29 @@ def build_app(lab: Lab, sources: Sources = NO_SOURCES) -> gr.Blocks:
     return demo.queue(max_size=WAITING_LINE, api_open=False)
 
 
-<<<<<<< HEAD
-def serve(lab: Lab, host: str, port: int | None, sources: Sources = NO_SOURCES) -> None:
-=======
 @lru_cache(maxsize=4)
 def map_data(lab: Lab) -> MapData:
     """The columns of a lab's maps: one for its pages and its routes."""
     return MapData(lab)
 
 
-def serve(lab: Lab, host: str, port: int | None) -> None:
->>>>>>> 9f505019ee64dbaeb27f548067a456913c28a233
+def serve(lab: Lab, host: str, port: int | None, sources: Sources = NO_SOURCES) -> None:
     """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once."""
     lab = one_at_a_time(lab)
-    threading.Thread(target=warm_up, args=(lab,), daemon=True).start()
+    threading.Thread(target=prepare, args=(lab,), daemon=True).start()
     demo = build_app(lab, sources)
     _, url, _ = demo.launch(
         server_name=host, server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(lab)
     )
     print(text.SERVING.format(url=url), flush=True)
     demo.block_thread()
+
+
+def prepare(lab: Lab) -> None:
+    """Warm up, then look through the lab's pictures, so that uploads of them are recognised."""
+    warm_up(lab)
+    while lab.learn_pictures(LEARN_STEP):
+        pass
 
 
 def warm_up(lab: Lab) -> None:
@@ -116,17 +120,12 @@ def launch_options(lab: Lab) -> dict[str, Any]:
 
 def _head() -> str:
     """Styles and words, inline: both are in place before the first widget is drawn, so nothing jumps."""
-<<<<<<< HEAD
-    urls = {"map": server.asset_url("map.js"), "plotly": server.asset_url("plotly.min.js")}
-    urls["sheet"] = server.asset_url("sheet.js")
-    words = json.dumps(text.SCRIPT | {"urls": urls}).replace("</", "<\\/")
-=======
     urls = {
         "map": [server.asset_url(name) for name in ("map-data.js", "map-parts.js", "map.js")],
         "plotly": server.asset_url("plotly.min.js"),
+        "sheet": server.asset_url("sheet.js"),
     }
     colours = {c: [map_colours(c, dark) for dark in (False, True)] for c in text.MAP_COLOURS}
     words = json.dumps(text.SCRIPT | {"urls": urls, "colours": colours}).replace("</", "<\\/")
->>>>>>> 9f505019ee64dbaeb27f548067a456913c28a233
     style = (server.STATIC / "pinlab.css").read_text()
     return f"<style>{style}</style><script>window.PinLabText = {words};</script>"

@@ -128,9 +128,13 @@ def board_choices(catalog: Catalog) -> list[tuple[str, str]]:
     return [(text.NO_BOARD, ""), *sorted(rows, key=lambda row: (row[0].casefold(), row[1]))]
 
 
-def strip_view(deck: Deck, board_id: str) -> dict:
-    """The pins of a board that both models are shown, and how many are held out."""
+def strip_view(deck: Deck, board_id: str, start: Sequence[str] = ()) -> dict:
+    """The pins of a board that both models are shown, and how many are held out; or the pins that a visitor searches
+    from, without a board."""
     lab = deck.lab
+    if not board_id and start:
+        words = text.STRIP_START if len(start) == 1 else text.STRIP_PICKED
+        return {"pins": deck.pins(start), "lines": [words], "label": text.STRIP_LABEL}
     if not board_id:
         return {"pins": [], "lines": [text.STRIP_EMPTY], "label": text.STRIP_LABEL}
     shown = lab.board_query(board_id).pins
@@ -160,12 +164,13 @@ def side_view(deck: Deck, variant: str, place: int) -> dict:
     }
 
 
-def answered_side(deck: Deck, side: dict, answer: Answer, board_id: str | None) -> dict:
-    """The side with its hits."""
+def answered_side(deck: Deck, side: dict, answer: Answer, board_id: str | None, *, plain: bool = True) -> dict:
+    """The side with its hits. Without `plain`, likes or follow-ups shaped the answer, and nothing is scored."""
+    found = found_view(deck.lab, answer.hits, board_id) if plain else {"words": text.FOUND_REFINED, "share": None}
     return side | {
         "state": "ok",
         "message": "" if answer.hits else text.SIDE_NO_HITS,
-        "found": found_view(deck.lab, answer.hits, board_id),
+        "found": found,
         "hits": [deck.hit(hit) for hit in answer.hits],
     }
 
@@ -182,6 +187,11 @@ def found_view(lab: Lab, hits: Sequence[Hit], board_id: str | None) -> dict:
 
 def _tokens_words(tokens: str) -> str:
     return text.TOKENS_PER_PIN.format(tokens=tokens) if tokens.strip("-0 ") else text.NO_TOKENS
+
+
+def reads_words(deck: Deck, name: str) -> bool:
+    """Whether a variant has a language model, so that words and follow-ups reach it."""
+    return _tokens_words(deck.variants[name].tokens_per_pin) != text.NO_TOKENS
 
 
 def variant_info(known: Mapping[str, VariantInfo], name: str) -> VariantInfo:

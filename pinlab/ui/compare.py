@@ -8,37 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from pinlab.records import Answer, PinLabError
-from pinlab.ui import cards, inputs, runs, state, text
-from pinlab.ui.answers import ask
+from pinlab.records import PinLabError
+from pinlab.ui import apart, cards, inputs, refine, runs, state, text, why
+from pinlab.ui.asking import question_key, recommend
 from pinlab.ui.cards import Deck
-from pinlab.ui.widgets import widget
+from pinlab.ui.question import new_thread
+from pinlab.ui.taste import new_taste
+from pinlab.ui.widgets import ANSWERS, LAST, QUICK, RUNS, widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
 
 FIRST_BOARD = "halloween"
-ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 4, "api_visibility": "private"}
-RUNS: dict[str, Any] = {"concurrency_id": "runs", "concurrency_limit": 4, "api_visibility": "private"}
-QUICK: dict[str, Any] = {
-    "concurrency_id": "quick",
-    "concurrency_limit": 8,
-    "api_visibility": "private",
-    "show_progress": "hidden",
-}
-LAST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
-
-
-class View(NamedTuple):
-    """What the page shows after a question, in the order of the components it goes to."""
-
-    problem: dict
-    asked: dict
-    left: dict
-    right: dict
-    left_cost: dict
-    right_cost: dict
-    visit: dict
 
 
 def first_board(lab: Lab) -> str:
@@ -53,85 +34,32 @@ def first_pair(names: Sequence[str]) -> tuple[str, str]:
     return "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
 
 
-def recommend(
-    deck: Deck,
-    board: str,
-    words: dict | None,
-    left: str,
-    right: str,
-    price: dict,
-    visit: dict,
-    picked: Sequence[str] = (),
-) -> View:
-    """Ask both models. Nothing is sent before both have answered: a browser that draws on the same machine would be
-    measured as a part of the answers (the page dims the old ones by itself when that takes a while).
-
-    Args:
-        board: a board id, or an empty string.
-        words: {"text", "files"} as the multimodal text box gives them.
-        price: as `cards.price_view` gives it.
-        visit: this visitor's state.
-        picked: pins chosen on the map, asked with when no board is.
-    """
-    lab, words = deck.lab, words or {}
-    key = {"key": question_key(board, left, right)}
-    sides = [cards.side_view(deck, name, place) | key for place, name in enumerate((left, right))]
-    try:
-        images, problems = inputs.read_uploads(words.get("files"))
-        query = inputs.make_query(lab, board, words.get("text"), images, picked)
-    except PinLabError as error:
-        return _view(deck, [str(error)], "", sides, (None, None), price, visit)
-    problems = [text.PROBLEM_LEFT_OUT.format(message=p if p.endswith(".") else p + ".") for p in problems]
-    given = [ask(lab, name, query, state.K) for name in (left, right)]
-    answers = (given[0][0], given[1][0])
-    sides = [_after(deck, side, *one, query.board) for side, one in zip(sides, given, strict=True)]
-    visit = state.add_answers(lab, visit, (left, right), query, answers)
-    visit = state.remember(visit, (left, right), query, answers)
-    return _view(deck, problems, inputs.query_words(lab, query), sides, answers, price, visit)
+def limit_boards(lab: Lab, only: bool, board: str, left: str, right: str) -> tuple[dict, dict]:
+    """The box was ticked, or the models changed: the boards to choose from, and a sentence on them."""
+    choices, words = apart.boards_apart(lab, bool(only), left, right, board or "")
+    return gr.update(choices=choices), gr.update(info=words)
 
 
-def _after(deck: Deck, side: dict, answer: Answer | None, failure: str, board: str | None) -> dict:
-    if answer is None:
-        return side | {"state": "failed", "message": failure}
-    return cards.answered_side(deck, side, answer, board)
-
-
-def _view(deck: Deck, problems: list, asked: str, sides: list, answers: Sequence, price: dict, visit: dict) -> View:
-    overlap = ""
-    if None not in answers:
-        left, right = ({hit.pin for hit in answer.hits} for answer in answers)
-        overlap = text.OVERLAP.format(count=len(left & right), most=max(len(left), len(right)))
-    costs = [cards.cost_view(deck.lab, a.cost if a else None, price) for a in answers]
-    asked_view = {"words": asked, "overlap": overlap}
-    return View({"messages": problems}, asked_view, sides[0], sides[1], costs[0], costs[1], visit)
-
-
-def question_key(board: str, left: str, right: str) -> str:
-    """What an answer belongs to: a side whose key is not that of the question on the page is shown as stale."""
-    return f"{board}|{left}|{right}"
-
-
-def picked_strip(deck: Deck, picked: Sequence[str]) -> dict:
-    """The strip of pins chosen on the map."""
-    return {"pins": deck.pins(picked), "lines": [text.STRIP_PICKED], "label": text.STRIP_LABEL}
+def choose_board(deck: Deck, board: str, left: str, right: str, thread: dict) -> tuple[dict, dict, dict, dict]:
+    """As `show_board`; pins that were searched from are left for the board."""
+    thread = thread | {"start": []} if board else thread
+    return *show_board(deck, board, left, right, thread["start"]), thread
 
 
 def show_board(
-    deck: Deck, board: str, left: str, right: str, picked: Sequence[str] = ()
+    deck: Deck, board: str, left: str, right: str, start: Sequence[str] = ()
 ) -> tuple[dict, dict, dict]:
     """A board was chosen: its strip, and the sides' answers now belong to another question."""
-    stale = gr.update(now=question_key(board, left, right))
-    if picked and not board:
-        return picked_strip(deck, picked), stale, stale
+    stale = gr.update(now=question_key(board, left, right, start))
     try:
-        return cards.strip_view(deck, board or ""), stale, stale
+        return cards.strip_view(deck, board or "", start), stale, stale
     except PinLabError as error:
         return {"pins": [], "lines": [str(error)], "label": text.STRIP_LABEL}, stale, stale
 
 
-def choose_models(board: str, left: str, right: str) -> tuple[dict, dict]:
+def choose_models(board: str, left: str, right: str, thread: dict | None = None) -> tuple[dict, dict]:
     """Another pair of models was chosen: the sides' answers now belong to another question."""
-    stale = gr.update(now=question_key(board, left, right))
+    stale = gr.update(now=question_key(board, left, right, (thread or new_thread())["start"]))
     return stale, stale
 
 
@@ -171,17 +99,26 @@ class Page(NamedTuple):
     visit: gr.State
     draws: gr.State
     price: gr.State
-    picked: gr.State
+    apart: gr.Checkbox
+    uploads: gr.HTML
+    line: gr.Textbox
+    refine: gr.Button
+    conversation: gr.HTML
+    tray: gr.HTML
+    why: gr.HTML
+    taste: gr.BrowserState
+    thread: gr.State
 
     @property
     def question(self) -> list:
         """The inputs of `recommend`."""
-        return [self.board, self.words, self.left, self.right, self.price, self.visit, self.picked]
+        return [self.board, self.words, self.left, self.right, self.price, self.visit, self.taste, self.thread]
 
     @property
     def answered(self) -> list:
         """The outputs of `recommend`."""
-        return [self.problem, self.asked, *self.sides, *self.costs, self.visit]
+        shaped = [self.tray, self.conversation, self.uploads]
+        return [self.problem, self.asked, *self.sides, *self.costs, self.visit, *shaped]
 
 
 def build(deck: Deck, demo: gr.Blocks) -> Page:
@@ -192,16 +129,25 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
     with gr.Tab(text.TAB_COMPARE, id="compare", elem_id="tab-compare"):
         # States stand inside the tab: beside it, Gradio would count them as tabs.
         visit, draws = gr.State(state.new_visit()), gr.State(state.new_draws())
-        price, picked = gr.State(cards.price_view(listed, None)), gr.State(())
+        price, thread = gr.State(cards.price_view(listed, None)), gr.State(new_thread())
+        # The key names the lab: a taste is made of its pins. The secret hides nothing from the visitor whose taste it
+        # is; both are given because Gradio would otherwise draw new ones, and forget, at every start.
+        lab_key = f"pinlab-taste-{deck.lab.catalog.content_hash[:12]}"
+        taste = gr.BrowserState(new_taste(), storage_key=lab_key, secret=lab_key)
         with gr.Row(elem_id="question"):
-            board, strip = _board_column(deck)
-            words, problem, left, right, go = _question_column(deck, pair)
+            board, strip, only_apart = _board_column(deck)
+            words, uploads, problem, left, right, go = _question_column(deck, pair)
         totals = widget("totals", state.totals_view(*pair, {}, state.new_visit(), state.new_draws()), "totals")
         asked = widget("asked", {"words": "", "overlap": ""}, "asked")
+        with gr.Row(elem_id="shape"):
+            shaping = refine.shape_row(deck)
+        why_widget = widget("why", why.no_why(), "why", ("explain_hit", "like_pin", "unlike_pin", "search_pin"))
         with gr.Row(elem_id="sides"):
             sides, costs = zip(*[_side(deck, name, place) for place, name in enumerate(pair)], strict=True)
-        parts = (board, words, left, right, go, strip, problem, totals, asked, sides, costs)
-        page = Page(*parts, visit, draws, price, picked)
+        page = Page(
+            board, words, left, right, go, strip, problem, totals, asked, sides, costs, visit, draws, price,
+            only_apart, uploads, *shaping, why_widget, taste, thread,
+        )  # fmt: skip
         with gr.Row(elem_id="more"):
             _run_panel(deck.lab, page)
             _price_panel(deck.lab, page, listed)
@@ -209,7 +155,7 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
     return page
 
 
-def _board_column(deck: Deck) -> tuple[gr.Dropdown, gr.HTML]:
+def _board_column(deck: Deck) -> tuple[gr.Dropdown, gr.HTML, gr.Checkbox]:
     first = first_board(deck.lab)
     with gr.Column(scale=5, min_width=320):
         board = gr.Dropdown(
@@ -220,8 +166,9 @@ def _board_column(deck: Deck) -> tuple[gr.Dropdown, gr.HTML]:
             filterable=True,
             elem_id="board",
         )
+        only_apart = gr.Checkbox(label=text.APART_LABEL, container=False, elem_id="apart")
         strip = widget("strip", cards.strip_view(deck, first), "strip")
-    return board, strip
+    return board, strip, only_apart
 
 
 def _question_column(deck: Deck, pair: tuple[str, str]) -> tuple:
@@ -237,12 +184,13 @@ def _question_column(deck: Deck, pair: tuple[str, str]) -> tuple:
             max_plain_text_length=inputs.MAX_WORDS,
             elem_id="words",
         )
+        uploads = widget("uploads", {"title": "", "rows": [], "notes": []}, "uploads")
         problem = widget("problem", {"messages": []}, "problem")
         with gr.Row(elem_id="models"):
             left = gr.Dropdown(choices, value=pair[0], label=text.LEFT_LABEL, elem_id="left-model", min_width=130)
             right = gr.Dropdown(choices, value=pair[1], label=text.RIGHT_LABEL, elem_id="right-model", min_width=130)
         go = gr.Button(text.RECOMMEND, variant="primary", elem_id="go")
-    return words, problem, left, right, go
+    return words, uploads, problem, left, right, go
 
 
 def _side(deck: Deck, name: str, place: int) -> tuple[gr.HTML, gr.HTML]:
@@ -260,11 +208,13 @@ def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
     keep: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", **ANSWERS}
     gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
     demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
-    key = [page.board, page.left, page.right]
-    page.board.change(partial(show_board, deck), [*key, page.picked], [page.strip, *page.sides], **QUICK)
-    # Pins chosen on the map are left behind with the first board that is chosen by hand.
-    page.board.input(tuple, None, page.picked, **QUICK)
+    refine.connect(deck, page, question, answered, keep)
+    key = [page.board, page.left, page.right, page.thread]
+    page.board.change(partial(choose_board, deck), key, [page.strip, *page.sides, page.thread], **QUICK)
     gr.on([page.left.input, page.right.input], choose_models, key, list(page.sides), **QUICK)
+    limited = [page.apart, page.board, page.left, page.right]
+    changes = [page.apart.input, page.left.input, page.right.input]
+    gr.on(changes, partial(limit_boards, deck.lab), limited, [page.board, page.apart], **QUICK)
     # The counters have this one writer, and are drawn from the states alone.
     counted = [page.left, page.right, page.price, page.visit, page.draws]
     gr.on([part.change for part in counted], state.totals_view, counted, page.totals, **LAST)

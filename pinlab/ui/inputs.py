@@ -46,12 +46,9 @@ def read_uploads(files: Sequence[Any] | None) -> tuple[tuple[np.ndarray, ...], l
 
 
 def make_query(
-    lab: Lab, board: str | None, words: str | None, images: Sequence[np.ndarray], picked: Sequence[str] = ()
+    lab: Lab, board: str | None, words: str | None, images: Sequence[np.ndarray], liked: Sequence[str] = ()
 ) -> Query:
-    """The question in words the lab understands.
-
-    Args:
-        picked: pins chosen on the map; a board takes their place.
+    """The question in words the lab understands; liked pins alone are one.
 
     Raises:
         PinLabError: nothing was asked, the words are too long, or there is no such board.
@@ -63,9 +60,9 @@ def make_query(
         if not isinstance(board, str) or board not in lab.catalog.board:
             raise PinLabError(text.PROBLEM_BOARD.format(board=clean(str(board), 60)))
         return lab.board_query(board, words, tuple(images))
-    if not words and not images and not picked:
+    if not words and not images and not liked:
         raise PinLabError(text.PROBLEM_NOTHING)
-    return Query(pins=tuple(picked), images=tuple(images), text=words)
+    return Query(images=tuple(images), text=words)
 
 
 def query_words(lab: Lab, query: Query) -> str:
@@ -73,9 +70,6 @@ def query_words(lab: Lab, query: Query) -> str:
     parts = []
     if query.board:
         parts.append(text.QUERY_BOARD.format(title=clean(lab.catalog.board[query.board].title, 60)))
-    elif query.pins:
-        count = len(query.pins)
-        parts.append(text.QUERY_PIN if count == 1 else text.QUERY_PINS.format(count=count))
     if query.images:
         count = len(query.images)
         parts.append(text.QUERY_IMAGE if count == 1 else text.QUERY_IMAGES.format(count=count))

@@ -16,11 +16,13 @@ import numpy as np
 
 from pinlab.embed.project import place
 from pinlab.records import PinLabError
-from pinlab.ui import compare, inputs, selection, static_map, text
-from pinlab.ui.cards import LABEL_LENGTH, Deck, clean
+from pinlab.ui import inputs, selection, static_map, text
+from pinlab.ui.asking import recommend
+from pinlab.ui.cards import LABEL_LENGTH, Deck, clean, strip_view
 from pinlab.ui.columns import SPACES, MapData
-from pinlab.ui.compare import ANSWERS, LAST, QUICK, Page
-from pinlab.ui.widgets import widget
+from pinlab.ui.compare import Page
+from pinlab.ui.question import new_thread
+from pinlab.ui.widgets import ANSWERS, LAST, QUICK, widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
@@ -133,7 +135,8 @@ def ask_with(deck: Deck, chosen: str) -> tuple:
     catalog = deck.lab.catalog
     rows = selection.decode(chosen, len(catalog))[: selection.ASKED]
     pins = tuple(pin.id for pin in selection.pins_of(catalog, rows))
-    return gr.update(value=""), pins, compare.picked_strip(deck, pins), gr.update(selected="compare")
+    thread = new_thread() | {"start": list(pins)}
+    return gr.update(value=""), thread, strip_view(deck, "", pins), gr.update(selected="compare")
 
 
 def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
@@ -188,8 +191,8 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
     plot.keep(kept, [own, chosen], [own, plot], **QUICK)
     plot.forget(forgotten, own, [own, plot], **QUICK)
     upload.upload(placed, upload, [plot, upload], **ANSWERS)
-    asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.picked, page.strip, tabs], **QUICK)
-    asked.then(partial(compare.recommend, deck), page.question, page.answered, show_progress="hidden", **ANSWERS)
+    asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.thread, page.strip, tabs], **QUICK)
+    asked.then(partial(recommend, deck), page.question, page.answered, show_progress="hidden", **ANSWERS)
 
 
 def _radio(choices: dict[str, str], label: str, elem_id: str, scale: int) -> gr.Radio:

@@ -5,7 +5,8 @@ one writer, and a question asked while a run works is not lost. Nothing is share
 takes a dictionary and returns a new one.
 
 Sums are kept per pair of models, so that what is compared was always asked of both. Recall@10 is kept per board and
-only for boards asked without words or uploads, as in the evaluation; asking the same board again changes nothing.
+only for boards asked without words, uploads, likes or follow-ups, as in the evaluation; asking the same board again
+changes nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def pair_key(left: str, right: str) -> str:
 
 def board_recall(lab: Lab, answer: Answer, query: Query) -> float | None:
     """Recall@10 of an answer to a board by itself; None where it would not compare with the evaluation."""
-    if query.board is None or query.text or query.images or query.board not in lab.split.scored:
+    asked_more = query.text or query.images or not query.plain
+    if query.board is None or asked_more or query.board not in lab.split.scored:
         return None
     return recall_at_k([hit.pin for hit in answer.hits], lab.split.test[query.board], K)
 
@@ -79,13 +81,17 @@ def merged(visit: dict, draws: dict, names: tuple[str, str]) -> dict:
     return counts | {"sides": sides, "boards": drawn["boards"] | own["boards"], "chosen": len(own["boards"])}
 
 
-def remember(visit: dict, names: tuple[str, str], query: Query, answers: tuple) -> dict:
-    """Keep what the map marks and what a new price is applied to: the pins and costs of the last question."""
+def remember(
+    visit: dict, names: tuple[str, str], query: Query, answers: tuple, question: dict | None = None
+) -> dict:
+    """Keep what the map marks, what a new price is applied to and what a hit is explained by: the pins and costs of the
+    last question, and the question itself as plain data."""
     sides = [
         None if a is None else {"pins": [h.pin for h in a.hits], "cost": {k: getattr(a.cost, k) for k in _COST}}
         for a in answers
     ]
-    return visit | {"last": {"names": list(names), "board": query.board, "sides": sides}}
+    last = {"names": list(names), "board": query.board, "sides": sides}
+    return visit | {"last": last | {"question": question, "images": len(query.images)}}
 
 
 def last_costs(visit: dict) -> tuple[Cost | None, Cost | None]:

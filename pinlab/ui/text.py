@@ -69,6 +69,97 @@ CARD_HELD = ", filed in this board and held out from training"
 BY = "by {author}"
 UNKNOWN_AUTHOR = "unknown author"
 
+# ---------------------------------------------------------------- Compare: ranks, why, taste, follow-ups, uploads
+MOVE_UP, MOVE_DOWN, MOVE_SAME, MOVE_ONLY = "↑{by}", "↓{by}", "=", "only here"
+MOVE_LABELS = {
+    "up": ", {by} higher than on the other side",
+    "down": ", {by} lower than on the other side",
+    "same": ", the same rank on the other side",
+    "only": ", not in the other answer",
+}
+RANKS = "{overlap}; rank-biased overlap {rbo} (1 = the same order, 0 = nothing in common)"
+FOLD = "+{count} near copies"
+FOLD_ONE = "+1 near copy"
+
+WHY_TITLE = "Why is this here?"
+WHY_LOADING = "Asking {model} again without each part of the question…"
+WHY_COMPUTED = "Computed evidence"
+WHY_COMPUTED_NOTE = (
+    "Each bar is the score for the whole question less the score without that part (leave-one-out). "
+    "Parts can say the same, so bars need not add up to the score."
+)
+WHY_BASIS = {
+    "model": "{model} scores {score} here: how well its vector of the question fits its vector of this pin.",
+    "centroid": "Nearest scores {score}: the cosine with the mean embedding of what was shown.",
+    "saves": "Co-save scores {score}: shared boards, counted over the train saves. No picture and no word is read.",
+    "popularity": "Popular only counts train saves: {saves} for this pin. The question plays no part.",
+    "shuffle": "Random is a shuffle. There is no reason.",
+}
+WHY_PARTS = {"upload": "Your picture {name}", "text": "Your words", "turn": "Follow-up {name}"}
+WHY_DISLIKED = "less like: {title}"
+WHY_ALL = "the whole question"
+WHY_NO_PARTS = "No part of the question plays a part here."
+WHY_LIKE, WHY_BOARDS, WHY_BOARD = "{likeness} alike", "{count} train boards in common", "1 train board in common"
+WHY_WORDS, WHY_NO_WORDS = "Words it shares with the question", "It shares no word with the question."
+WHY_WORD, WHY_WORD_ASKED = "{word} ({count})", "{word} (your words)"
+WHY_NEAREST = "Nearest shown pins, by pin embedding"
+WHY_SAID, WHY_SAID_NOTE = "In the model's words", "Written by {model} about its own prompt. It is no evidence."
+WHY_CANNOT_TALK = "{model} cannot answer in words, so only computed evidence is shown."
+WHY_ASK_FIRST = "Ask a question first."
+WHY_GONE = "The pictures of that question are no longer on the server. Press Recommend and open this again."
+ACT_SEARCH, ACT_LIKE, ACT_UNLIKE, ACT_LARGE = "Search from it", "More like this", "Less like this", "Large picture"
+ACT_SMALL = "Small picture"
+
+TASTE_TITLE = "Your taste"
+TASTE_EMPTY = "Open a pin and choose “More like this” or “Less like this”: both models answer again at once."
+TASTE_LIKED, TASTE_DISLIKED = "More like", "Less like"
+TASTE_REMOVE = "Take out: {title}"
+TASTE_UNDO, TASTE_CLEAR = "Undo", "Clear"
+TASTE_FULL = "{limit} pins are as many as one taste can hold; take one out first."
+TASTE_NOTE = (
+    "More: the pin is shown to the models beside the question's own. Less: its vector pushes the answer away "
+    "(Rocchio 1971, weight {gamma}, not tuned). Kept in this browser only."
+)
+TASTE_OWN = "{count} of the pins you want less of are shown in this very question and count as shown."
+FOUND_REFINED = "Not scored: your likes and follow-ups shape this answer"
+QUERY_LIKED, QUERY_DISLIKED = "{count} liked", "{count} disliked"
+QUERY_TURNS = "then {turns}"
+QUERY_START = "pin “{title}”"
+STRIP_START = "You search from this pin. Choose a board to leave it."
+
+FOLLOW_LABEL, FOLLOW_PLACEHOLDER = "Refine this answer", "such as: something warmer, for a child's room"
+FOLLOW_BUTTON, FOLLOW_RESET = "Refine", "Start over"
+FOLLOW_TITLE = "The conversation so far"
+FOLLOW_EFFECT = "That changed {left} of {most} pins on the left and {right} of {most} on the right."
+FOLLOW_UNTRAINED = "No model here was trained on follow-ups: each is read as one more turn, and may lead astray."
+FOLLOW_DEAF = "{names} reads no words."
+FOLLOW_EMPTY = "Write what to change first."
+FOLLOW_LONG = "That follow-up is {count} characters long: at most {limit}."
+FOLLOW_MANY = "{limit} follow-ups are the most one conversation can hold. Start over to ask anew."
+FOLLOW_NOTHING = "Ask a question first, then refine its answer."
+
+UPLOADS_TITLE = "What your pictures are to Swapped"
+UPLOAD_KINDS = {
+    "known": "the very picture of “{title}”, a pin of this lab",
+    "near": "a near copy of “{title}”, a pin of this lab",
+    "new": "new: no pin of this lab has this picture (a cropped copy may also read as new)",
+    "unknown": "still being compared with the lab's pictures; ask again in a moment",
+}
+UPLOAD_CHARGED = "Its pin encoder encodes it once, and that is charged above, also when the picture is known."
+UPLOAD_LIKE = "nearest pin “{title}”, {likeness} alike"
+UPLOAD_FAR = (
+    "Nearest pin only {likeness} alike, below {floor}, which 95 % of this lab's own pictures reach: "
+    "don't trust this answer."
+)
+UPLOAD_FLOOR = "95 % of this lab's own pictures reach {floor} with another pin. Reaching it proves nothing: noise can."
+UPLOAD_NAME = "Picture {number}"
+
+APART_LABEL = "Only boards where they disagree"
+APART_CHOICE = "{overlap} of {k} in common · {choice}"
+APART_FOUND = "{count} boards on which {left} and {right} share at most {most} of their first {k} (stored report)."
+APART_NONE = "No board: {left} and {right} share more than {most} of {k} everywhere (stored report)."
+APART_NO_ROWS = "The stored report holds no answers of both {left} and {right}, so it cannot say where they disagree."
+
 # ---------------------------------------------------------------- Compare: cost
 TAGS = {
     "measured": "Measured: read from a clock during this answer.",
@@ -331,6 +422,9 @@ MISSING_PICTURE = "picture missing"
 
 # What the browser's own code shows. Filled by static/pinlab.js.
 SCRIPT = {
+    "why": WHY_TITLE,
+    "whyLoading": WHY_LOADING,
+    "act": {"search": ACT_SEARCH, "like": ACT_LIKE, "unlike": ACT_UNLIKE, "large": ACT_LARGE, "small": ACT_SMALL},
     "stale": SIDE_STALE,
     "untitled": UNTITLED,
     "held": "✓ filed here",

@@ -12,6 +12,16 @@ import gradio as gr
 
 from pinlab.ui.server import asset_url
 
+# How events queue: answers and runs wait for models, quick ones do not.
+ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 4, "api_visibility": "private"}
+RUNS: dict[str, Any] = {"concurrency_id": "runs", "concurrency_limit": 4, "api_visibility": "private"}
+QUICK: dict[str, Any] = {
+    "concurrency_id": "quick",
+    "concurrency_limit": 8,
+    "api_visibility": "private",
+    "show_progress": "hidden",
+}
+LAST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
 TEMPLATE = "<div class='pl-root'></div>"
 
 

@@ -61,7 +61,8 @@
   }
 
   function tile(card, open) {
-    return el("li", { class: card.held ? "pl-card is-held" : "pl-card" },
+    const kinds = ["pl-card", card.held && "is-held", card.copy_of && "is-copy"].filter(Boolean).join(" ");
+    return el("li", { class: kinds, "data-copy-of": card.copy_of },
       el("button", {
         type: "button", class: "pl-tile", "data-pin": card.pin, "aria-label": card.label || card.alt,
         onclick: () => open(card), onmouseenter: () => twins(card.pin, true), onmouseleave: () => twins(card.pin, false),
@@ -70,8 +71,9 @@
         el("span", { class: "pl-frame" }, picture(card),
           card.held ? el("span", { class: "pl-tick" }, el("b", {}, "✓"), el("span", { class: "pl-tick-words" }, words.held.replace("✓", ""))) : null,
           el("span", { class: "pl-credit" }, el("span", { dir: "auto" }, card.by), el("span", {}, card.license))),
-        card.rank ? el("span", { class: "pl-rank" }, el("b", {}, String(card.rank)), el("span", { class: "pl-score" }, card.score)) : null,
-        titled(card)));
+        card.rank ? el("span", { class: "pl-rank" }, el("b", {}, String(card.rank)), moved(card), el("span", { class: "pl-score" }, card.score)) : null,
+        titled(card)),
+      card.fold ? foldButton(card) : null);
   }
 
   function facts(card) {
@@ -85,21 +87,165 @@
       row(words.boards, boards.length ? el("ul", { class: "pl-boards" }, boards) : words.noBoards));
   }
 
-  function openPin(card) {
+  function openPin(card, side) {
     const close = el("button", { type: "button", class: "pl-close", "aria-label": words.close, onclick: () => dialog.close() }, "×");
     const dialog = el("dialog", { class: "pl-dialog", "aria-label": card.title || words.untitled },
       close,
       el("div", { class: "pl-dialog-picture" }, picture(card, 288)),
       el("div", { class: "pl-dialog-words" },
         el("h2", {}, titled(card)),
+        side === undefined ? null : actions(card, () => dialog),
         card.held ? el("p", { class: "pl-held-line" }, el("b", {}, "✓ "), words.heldLong) : null,
         card.description ? el("p", { class: "pl-description", dir: "auto" }, card.description) : null,
-        facts(card)));
+        facts(card),
+        side === undefined ? null : whySection(card, side)));
     dialog.addEventListener("close", () => dialog.remove());
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     document.body.append(dialog);
     dialog.showModal();
   }
+
+  // ---- ranks, folds, why, taste, follow-ups, uploads ---------------------------------------------
+  const moved = (card) => card.move ? el("span", { class: `pl-move is-${card.move}`, "aria-hidden": "true" }, card.moved) : null;
+
+  function foldButton(card) {
+    return el("button", { type: "button", class: "pl-fold", "aria-expanded": "false", onclick: (event) => {
+      const button = event.currentTarget, open = button.getAttribute("aria-expanded") !== "true";
+      button.setAttribute("aria-expanded", String(open));
+      for (const copy of button.closest(".pl-grid").children) {
+        if (copy.dataset.copyOf === card.pin) copy.classList.toggle("is-shown", open);
+      }
+    } }, card.fold);
+  }
+
+  // What is done with a hit goes to the server through the `why` widget; its evidence comes back there.
+  let send = () => {};
+
+  function actions(card, dialog) {
+    const act = (event, label) => el("button", { type: "button", class: "pl-small", onclick: () => {
+      send(event, { id: card.pin });
+      waiting(true);
+      dialog().close();
+    } }, label);
+    const large = el("button", { type: "button", class: "pl-small", "aria-pressed": "false", onclick: () => {
+      const on = dialog().classList.toggle("is-large");
+      large.setAttribute("aria-pressed", String(on));
+      large.textContent = on ? words.act.small : words.act.large;
+    } }, words.act.large);
+    return el("div", { class: "pl-actions" },
+      act("like_pin", words.act.like), act("unlike_pin", words.act.unlike), act("search_pin", words.act.search), large);
+  }
+
+  function whySection(card, side) {
+    const model = document.querySelector(`#${side ? "right" : "left"}-side h2`)?.firstChild.textContent ?? "";
+    send("explain_hit", { id: card.pin, side });
+    return el("section", { class: "pl-why-section", "data-pin": card.pin, "data-side": side, "aria-live": "polite" },
+      el("h3", {}, words.why), el("p", { class: "pl-muted" }, fill(words.whyLoading, { model })));
+  }
+
+  function whyParts(view) {
+    if (view.message) return [el("h3", {}, view.title || words.why), el("p", {}, view.message)];
+    const said = view.said === undefined
+      ? el("p", { class: "pl-muted" }, view.talk)
+      : [el("h4", {}, view.saidTitle), el("blockquote", { dir: "auto" }, view.said), el("p", { class: "pl-muted" }, view.saidNote)];
+    return [
+      el("h3", {}, view.title),
+      el("h4", {}, view.computed),
+      el("p", {}, view.basis),
+      view.bars.length ? el("ol", { class: "pl-evidence" }, view.bars.map(evidenceBar)) : null,
+      el("p", { class: "pl-muted" }, view.note),
+      el("h4", {}, view.wordsTitle),
+      view.words.length ? el("ul", { class: "pl-boards" }, view.words.map((word) => el("li", { dir: "auto" }, word))) : null,
+      view.near.length ? [el("h4", {}, view.nearTitle), el("ol", { class: "pl-near-pins" }, view.near.map((card) =>
+        el("li", {}, picture(card, 56), el("span", { dir: "auto" }, card.title || words.untitled), el("small", {}, card.likeness))))] : null,
+      said,
+    ].flat(Infinity).filter(Boolean);
+  }
+
+  function evidenceBar(row) {
+    const bar = el("i", { class: row.share < 0 ? "is-against" : "is-for" });
+    bar.style.width = `${Math.min(1, Math.abs(row.share)) * 50}%`;
+    const thumb = row.src ? el("img", { src: row.src, alt: "", width: 32, height: 32 }) : el("span", { class: "pl-no-picture", "aria-hidden": "true" }, "“”");
+    return el("li", {}, thumb,
+      el("span", { class: "pl-evidence-words" }, el("span", { dir: "auto" }, row.label), el("small", {}, row.detail)),
+      el("span", { class: "pl-evidence-bar", "aria-hidden": "true" }, bar), el("b", {}, row.value));
+  }
+
+  const refining = {
+    why(root, props, trigger) {
+      send = trigger;
+      return () => {
+        const view = props.value;
+        for (const section of document.querySelectorAll(".pl-why-section")) {
+          if (section.dataset.pin === view.pin && section.dataset.side === String(view.side)) section.replaceChildren(...whyParts(view));
+        }
+      };
+    },
+
+    tray(root, props, trigger) {
+      const press = (event, label) => label ? el("button", { type: "button", class: "pl-small", onclick: () => { waiting(true); trigger(event, {}); } }, label) : null;
+      return () => {
+        const view = props.value;
+        root.replaceChildren(
+          el("div", { class: "pl-tray-head" }, el("h2", { class: "pl-h" }, view.title), press("undo_taste", view.undo), press("clear_taste", view.clear)),
+          ...(view.groups.length ? view.groups.map((group) => el("div", { class: `pl-tray-group is-${group.kind}` },
+            el("h3", {}, group.title),
+            el("ul", {}, group.pins.map((card) => el("li", {},
+              picture(card, 44),
+              el("button", { type: "button", class: "pl-take-out", "aria-label": card.remove, title: card.remove, onclick: () => { waiting(true); trigger("take_out", { id: card.pin }); } }, "×"))))))
+            : [el("p", { class: "pl-muted" }, view.empty)]),
+          el("p", { class: "pl-muted" }, view.groups.length ? view.note : ""));
+      };
+    },
+
+    conversation(root, props, trigger) {
+      root.setAttribute("aria-live", "polite");
+      return () => {
+        const view = props.value;
+        if (!view.turns.length) { root.replaceChildren(); return; }
+        root.replaceChildren(
+          el("div", { class: "pl-tray-head" }, el("h2", { class: "pl-h" }, view.title),
+            el("button", { type: "button", class: "pl-small", onclick: () => { waiting(true); trigger("start_over", {}); } }, view.reset)),
+          el("ol", { class: "pl-turns" }, [view.first, ...view.turns].filter(Boolean).map((turn) => el("li", { dir: "auto" }, turn))),
+          el("p", {}, view.effect),
+          ...view.notes.map((note) => el("p", { class: "pl-muted" }, note)));
+      };
+    },
+
+    uploads(root, props) {
+      return () => {
+        const view = props.value;
+        if (!view.rows.length) { root.replaceChildren(); return; }
+        root.replaceChildren(el("h3", {}, view.title),
+          el("ul", { class: "pl-uploads-rows" }, view.rows.map((row) => el("li", { class: `is-${row.kind}` },
+            el("p", {}, el("b", {}, `${row.name}: `), row.words),
+            row.far ? el("p", { class: "pl-far" }, el("b", { "aria-hidden": "true" }, "! "), row.far) : el("p", { class: "pl-muted" }, row.near),
+            el("span", { class: "pl-near-pictures" }, row.pins.map((card) => picture(card, 40)))))),
+          ...view.notes.map((note) => el("p", { class: "pl-muted" }, note)));
+      };
+    },
+  };
+
+  // Arrows move over the hits of one side, Home and End to its ends; "/" goes to the search for boards.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable='true']");
+    if (event.key === "/" && !typing && !document.querySelector("dialog[open]")) {
+      const box = document.querySelector("#board input");
+      if (box?.offsetParent) { event.preventDefault(); box.focus(); }
+      return;
+    }
+    const grid = event.target.closest?.(".pl-tile") && event.target.closest(".pl-grid");
+    if (!grid) return;
+    const tiles = [...grid.querySelectorAll(".pl-tile")].filter((one) => one.offsetParent);
+    const at = tiles.indexOf(event.target.closest(".pl-tile"));
+    const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+    const steps = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + columns, ArrowUp: at - columns, Home: 0, End: tiles.length - 1 };
+    const next = tiles[steps[event.key]];
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  });
 
   // ---- widgets: each gets (root, props, trigger) and returns the function that redraws ------------
   const widgets = {
@@ -124,7 +270,7 @@
         const view = props.value;
         root.replaceChildren(
           el("p", { class: "pl-strip-words" }, view.lines.map((line) => el("span", {}, line + " "))),
-          el("ol", { class: "pl-strip-pins", "aria-label": view.label }, view.pins.map((card) => tile(card, openPin))));
+          el("ol", { class: "pl-strip-pins", "aria-label": view.label }, view.pins.map((card) => tile(card, (c) => openPin(c)))));
       };
     },
 
@@ -157,7 +303,8 @@
         waiting(false);
         list.setAttribute("aria-label", `${view.place}: ${view.title}`);
         message.textContent = stale ? words.stale : view.message;
-        if (view.state === "ok") list.replaceChildren(...view.hits.map((card) => tile(card, openPin)));
+        const side = root.closest(".pl-right") ? 1 : 0;
+        if (view.state === "ok") list.replaceChildren(...view.hits.map((card) => tile(card, (c) => openPin(c, side))));
         if (view.state === "failed" || view.state === "empty") {
           list.replaceChildren(...Array.from({ length: 10 }, () => el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" }))));
         }
@@ -322,7 +469,7 @@
 
   function mount(kind, element, props, watch, names, trigger) {
     const root = element.querySelector(".pl-root");
-    const draw = widgets[kind](root, props, trigger);
+    const draw = (widgets[kind] || refining[kind])(root, props, trigger);
     const update = () => { if (props.value !== null && props.value !== undefined) { draw(); root.dataset.ready = "1"; } };
     update();
     watch(names, update);
