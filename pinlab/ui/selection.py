@@ -107,7 +107,8 @@ def export(catalog: Catalog, rows: np.ndarray, kind: str) -> bytes:
     writer = csv.DictWriter(out, [*FIELDS, "boards"])
     writer.writeheader()
     for record in records:
-        writer.writerow({k: _cell("; ".join(v) if k == "boards" else v) for k, v in record.items()})
+        cells = record | {"boards": "; ".join(record["boards"])}
+        writer.writerow({name: _cell(str(value)) for name, value in cells.items()})
     return out.getvalue().encode("utf-8", "replace")
 
 

@@ -158,7 +158,7 @@
 
     const details = el("details", { class: "pl-table" }, el("summary", {}, say.table),
       el("div", { class: "pl-tools" }, which, count, back, next),
-      el("div", { class: "pl-scroll" }, el("table", {}, el("thead", {}, el("tr", {}, heads)), body)));
+      el("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": say.table }, el("table", {}, el("thead", {}, el("tr", {}, heads)), body)));
     details.addEventListener("toggle", draw);
     return { node: details, draw, first: () => { start = 0; } };
   }
