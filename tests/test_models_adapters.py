@@ -95,12 +95,18 @@ def test_an_adapter_on_the_labs_own_weights_is_read_back_merged(models: Path) ->
     assert not list((models / "pooled").glob("model*.safetensors"))  # what it stands on is stored once
 
 
-def test_merging_leaves_the_model_it_stands_on_alone(models: Path) -> None:
+@pytest.mark.parametrize("vision", [False, True])
+def test_merging_leaves_the_model_it_stands_on_alone(vision: bool, models: Path) -> None:
+    model = load_backbone(models / "full", vision_layer=True)[0]
+    recipe.make_trainable(model, RANK, vision=vision)
+    save_backbone(models / "other", stirred(model), toy.tokenizer(), {}, stands_on="full")
     weights = Weights()
     full = load_backbone(models / "full", vision_layer=True, weights=weights)[0]
     before = vectors(full)
-    load_backbone(models / "pooled", vision_layer=True, weights=weights)
+    first, second = (load_backbone(models / "other", vision_layer=True, weights=weights)[0] for _ in range(2))
     assert torch.equal(vectors(full), before)
+    assert torch.equal(vectors(first), vectors(second))  # and is not merged twice
+    assert not torch.equal(vectors(first), before)
 
 
 def test_the_text_stack_to_export_has_the_adapter_in_it(models: Path) -> None:

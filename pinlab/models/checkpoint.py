@@ -141,12 +141,16 @@ def load_backbone(
     config, ground = read_config(folder), ground_of(folder)
     on = adapters.stands_on(folder)
     merged = on is not None and not is_pointer(folder.parent / on)
-    found = [(Weights(weights.device, weights.dtype) if merged else weights).part(ground, TEXT)]
+    adapter = _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer) if on is not None else {}
+    # An adapter is merged in place: what it changes must be this model's own, never the store's.
+    own = Weights(weights.device, weights.dtype)
+    found = [(own if merged else weights).part(ground, TEXT)]
     if vision_layer:
-        found.append(_kept(weights.part(ground, VISION), config))
+        changed = merged and any(".visual." in name for name in adapter)
+        found.append(_kept((own if changed else weights).part(ground, VISION), config))
     qwen = _assemble(config, {name: value for part in found for name, value in part.items()}, folder, vision_layer)
     if on is not None:
-        adapters.load_adapter(folder, qwen, _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer))
+        adapters.load_adapter(folder, qwen, adapter)
         if merged:
             adapters.merge_adapter(qwen)
     backbone = Backbone(qwen).to(weights.device)
@@ -166,10 +170,13 @@ def bytes_needed(folder: Path, weights: Weights, *, vision_layer: bool) -> int:
     """Bytes that reading a model folder would take on the store's device, from the shards' headers; what is there
     already, because another model stands on it, is not counted."""
     ground, on = ground_of(folder), adapters.stands_on(folder)
-    merged = on is not None and not is_pointer(folder.parent / on)
+    copied: set[str] = set()  # parts that an adapter is merged into
+    if on is not None and not is_pointer(folder.parent / on):
+        names = read_tensors(folder / adapters.WEIGHTS)
+        copied = {prefix for prefix in (TEXT, VISION) if any(f".{prefix}" in name for name in names)}
     numbers = 0
     for prefix in (TEXT, VISION) if vision_layer else (TEXT,):
-        if (prefix == TEXT and merged) or not weights.holds(ground, prefix):
+        if prefix in copied or not weights.holds(ground, prefix):
             numbers += released.numbers_of(ground, prefix)
     return numbers * weights.dtype.itemsize
 
