@@ -109,6 +109,15 @@ def test_merging_leaves_the_model_it_stands_on_alone(vision: bool, models: Path)
     assert not torch.equal(vectors(first), before)
 
 
+def test_a_model_first_read_in_inference_mode_can_be_read_again_outside(models: Path) -> None:
+    weights = Weights()
+    with torch.inference_mode():
+        first = load_backbone(models / "full", vision_layer=True, weights=weights)[0]
+    second = load_backbone(models / "full", vision_layer=True, weights=weights)[0]
+    assert torch.equal(vectors(first), vectors(second))
+    assert not any(parameter.is_inference() for parameter in second.parameters())
+
+
 def test_the_text_stack_to_export_has_the_adapter_in_it(models: Path) -> None:
     merged = load_backbone(models / "pooled", vision_layer=False)[0].qwen.state_dict()
     assert toy.same_weights(text_stack(models / "pooled"), dict(merged))

@@ -121,6 +121,7 @@ def save_backbone(
     draft.rename(folder)
 
 
+@torch.inference_mode(False)  # what is read may be shared with a model that is loaded outside of it
 def load_backbone(
     folder: Path, *, vision_layer: bool, weights: Weights | None = None
 ) -> tuple[Backbone, dict[str, Tensor]]:
@@ -181,6 +182,7 @@ def bytes_needed(folder: Path, weights: Weights, *, vision_layer: bool) -> int:
     return numbers * weights.dtype.itemsize
 
 
+@torch.inference_mode(False)
 def from_released(contents: released.Contents, weights: Weights) -> Backbone:
     """A released checkpoint as a backbone, with a head that is still random."""
     found = [weights.part(contents.folder, TEXT), weights.part(contents.folder, VISION)]
