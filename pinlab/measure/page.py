@@ -184,7 +184,7 @@ def _api_claim(report: Mapping[str, Any]) -> str:
     """What an entered API price says; PinLab lists none of its own."""
     api = (report.get("entered") or {}).get("api")
     share = api and api["saved"].get("swapped")
-    if share is None:
+    if not api or share is None:
         return "Against an API: not tested here, no price was entered."
     return f"Against an API at the price entered: swapped costs {less(share)} less (modelled). {api_words(api)}"
 

@@ -195,7 +195,7 @@ def from_released(contents: released.Contents, weights: Weights) -> Backbone:
 def output_embeddings(folder: Path, backbone: Backbone, weights: Weights) -> Tensor:
     """(vocabulary, D): what a released checkpoint speaks with, its own language-model head or its word embeddings."""
     own = weights.part(ground_of(folder), "lm_head.")
-    return own["lm_head.weight"] if own else backbone.qwen.get_input_embeddings().weight
+    return own["lm_head.weight"] if own else backbone.qwen.language_model.embed_tokens.weight
 
 
 def _assemble(config: Qwen3VLConfig, weights: Mapping[str, Tensor], folder: Path, vision_layer: bool) -> Qwen3VLModel:

@@ -150,6 +150,6 @@ def fit_head(
         features: of N pictures. texts: of the same pins. visible: bool (N,), the pins that are not cold.
     """
     rows = torch.nonzero(visible).flatten()
-    named = [texts[row] for row in rows.tolist() if texts[row]]
+    named = [texts[int(row)] for row in rows if texts[int(row)]]
     pictures = picture_states(backbone, builder, features.select(rows))
     backbone.head.weight.copy_(whitening_head(torch.cat([pictures, text_states(backbone, builder, named)])))

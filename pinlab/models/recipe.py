@@ -243,7 +243,7 @@ def train_swapped(
 @torch.no_grad()
 def word_length(backbone: Backbone) -> float:
     """The mean length of the text stack's word embeddings: about how long an input token should be."""
-    return float(backbone.qwen.get_input_embeddings().weight.float().norm(dim=1).mean())
+    return float(backbone.qwen.language_model.embed_tokens.weight.float().norm(dim=1).mean())
 
 
 @torch.no_grad()
