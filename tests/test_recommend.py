@@ -391,3 +391,10 @@ def test_one_model_is_loaded_once(lab: Lab) -> None:
     assert len({id(variant) for variant in found}) == 1
     assert isinstance(lab.variant("cached"), CachedVariant)
     assert lab.variant("cached").backbone is not lab.variant("full").backbone
+
+
+def test_cosave_multiplies_with_torchs_threads() -> None:
+    """numpy's threads spin on after a product, and whichever model answers next is measured slower than it is."""
+    cosave = toy.trained_lab().variant("cosave")
+    assert isinstance(cosave.member, torch.Tensor)
+    assert isinstance(cosave._score(toy.trained_lab().board_query("even")), np.ndarray)

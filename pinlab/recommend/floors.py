@@ -65,10 +65,13 @@ class CoSave(Floor):
         for i, board in enumerate(boards):
             member[i, shelf.rows(shelf.split.train[board])] = 1.0
         degree = np.maximum(member.sum(0), 1.0)
-        self.member = member / np.sqrt(degree)  # (boards, N)
+        # With torch's threads, not numpy's: those spin on for tens of milliseconds after a product and take the cores
+        # from whichever model answers next. They doubled the latency of `full`, which came after (LOG.md).
+        self.member = torch.from_numpy(member / np.sqrt(degree))  # (boards, N)
 
     def _score(self, query: Query) -> np.ndarray:
-        return self.member[:, self.shelf.rows(query.shown)].sum(1) @ self.member
+        rows = torch.from_numpy(self.shelf.rows(query.shown))
+        return (self.member[:, rows].sum(1) @ self.member).numpy()
 
 
 class Popular(Floor):
