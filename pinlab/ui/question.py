@@ -79,6 +79,8 @@ def query_words(lab: Lab, query: Query) -> str:
     if query.board is None and len(query.pins) == 1:
         title = clean(lab.catalog.pin(query.pins[0]).title, LABEL_LENGTH) or text.UNTITLED
         parts.insert(0, text.QUERY_START.format(title=title))
+    elif query.board is None and query.pins:
+        parts.insert(0, text.QUERY_PINS.format(count=len(query.pins)))
     if query.liked:
         parts.append(text.QUERY_LIKED.format(count=len(query.liked)))
     if query.disliked:

@@ -57,7 +57,7 @@ OVERLAP = "{count} of {most} pins are in both answers"
 QUERY_BOARD = "board “{title}”"
 QUERY_IMAGES = "{count} of your pictures"
 QUERY_IMAGE = "your picture"
-QUERY_PINS, QUERY_PIN = "{count} pins chosen on the map", "1 pin chosen on the map"
+QUERY_PINS = "{count} pins chosen on the map"
 QUERY_TEXT = "“{text}”"
 
 UNTITLED = "untitled"

@@ -102,6 +102,7 @@ def downloaded(page: Page, name: str) -> str:
 # ---------------------------------------------------------------- the two maps
 
 
+@pytest.mark.slow
 def test_hover_marks_the_pin_on_both_maps_and_a_click_opens_it(visit: Opened) -> None:  # noqa: F811
     page = visit()
     assert page.evaluate("typeof window.Plotly") == "undefined", "plotly is fetched when the page is opened"
@@ -128,6 +129,7 @@ def test_hover_marks_the_pin_on_both_maps_and_a_click_opens_it(visit: Opened) ->
     expect(panel.locator("h2")).not_to_have_text(first)
 
 
+@pytest.mark.slow
 def test_spaces_colours_marks_and_legend(visit: Opened) -> None:  # noqa: F811
     page = opened(visit())
     legend = page.locator(".pl-map-legend")
@@ -155,6 +157,7 @@ def test_spaces_colours_marks_and_legend(visit: Opened) -> None:  # noqa: F811
     expect(page.locator(".pl-plot")).to_have_attribute("data-space", "full")
 
 
+@pytest.mark.slow
 def test_search_marks_pins_on_both_maps(visit: Opened) -> None:  # noqa: F811
     page = opened(visit())
     page.get_by_label("Search titles").fill("FISH")
@@ -172,6 +175,7 @@ def test_search_marks_pins_on_both_maps(visit: Opened) -> None:  # noqa: F811
     expect(page.locator(".pl-map-tools")).to_contain_text("Nothing matches")
 
 
+@pytest.mark.slow
 def test_pictures_when_zoomed_in(visit: Opened) -> None:  # noqa: F811
     page = opened(visit())
     expect(page.locator(".pl-thumb")).to_have_count(0)
@@ -227,6 +231,7 @@ def test_a_lasso_leads_to_gallery_marks_table_and_files(visit: Opened) -> None: 
     assert page.evaluate(SELECTED, "pins") == []
 
 
+@pytest.mark.slow
 def test_a_selection_becomes_a_question(visit: Opened) -> None:  # noqa: F811
     page = opened(visit())
     lasso(page)
@@ -240,6 +245,7 @@ def test_a_selection_becomes_a_question(visit: Opened) -> None:  # noqa: F811
     all_loaded(page, ".pl-side img", 20)
 
 
+@pytest.mark.slow
 def test_an_own_board_is_the_visitors_alone(visit: Opened) -> None:  # noqa: F811
     page, other = opened(visit()), visit()
     count = lasso(page)
@@ -260,6 +266,7 @@ def test_an_own_board_is_the_visitors_alone(visit: Opened) -> None:  # noqa: F81
     expect(page.locator(".pl-own-board")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_uploads_are_placed_and_called_approximate(visit: Opened, tmp_path: Path) -> None:  # noqa: F811
     page = opened(visit())
     good, bad = tmp_path / "disc.png", tmp_path / "text.png"
@@ -281,6 +288,7 @@ def test_uploads_are_placed_and_called_approximate(visit: Opened, tmp_path: Path
 # ---------------------------------------------------------------- without WebGL, on a phone, hostile words
 
 
+@pytest.mark.slow
 def test_without_webgl_there_are_still_pictures_and_the_table(visit: Opened) -> None:  # noqa: F811
     page = visit(flags=site.NO_WEBGL)
     page.get_by_role("tab", name="Map").click()
@@ -297,6 +305,7 @@ def test_without_webgl_there_are_still_pictures_and_the_table(visit: Opened) -> 
     expect(page.locator(".pl-gallery li")).to_have_count(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (768, "light")])
 def test_small_screens(visit: Opened, width: int, scheme: str) -> None:  # noqa: F811
     page = opened(visit(width=width, color_scheme=scheme, reduced_motion="reduce"))
@@ -308,6 +317,7 @@ def test_small_screens(visit: Opened, width: int, scheme: str) -> None:  # noqa:
     no_sideways_scroll(page)
 
 
+@pytest.mark.slow
 def test_pictures_do_not_move_the_page(visit: Opened) -> None:  # noqa: F811
     page = opened(visit())
     count = lasso(page)
@@ -347,6 +357,7 @@ def test_hostile_titles_stay_text_in_gallery_hover_and_table(visit: Opened, toy_
     no_sideways_scroll(page)
 
 
+@pytest.mark.slow
 def test_print_shows_the_still_pictures(visit: Opened) -> None:  # noqa: F811
     page = opened(visit())
     all_loaded(page, ".pl-still", 2)

@@ -38,7 +38,9 @@ def pins(page: Page, side: str) -> list[str]:
     return list(found)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)]
+)
 def test_click_why_like_undo(visit: Opened, width: int, scheme: str) -> None:  # noqa: F811
     page = visit(width=width, color_scheme=scheme)
     before = pins(page, "right")
@@ -76,6 +78,7 @@ def test_click_why_like_undo(visit: Opened, width: int, scheme: str) -> None:  #
     no_sideways_scroll(page)
 
 
+@pytest.mark.slow
 def test_taste_is_ones_own(visit: Opened) -> None:  # noqa: F811
     one, two = visit(), visit()
     open_hit(one, "left", 0)
@@ -87,6 +90,7 @@ def test_taste_is_ones_own(visit: Opened) -> None:  # noqa: F811
     expect(two.locator("#tray li")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_follow_ups_and_start_over(visit: Opened) -> None:  # noqa: F811
     page = visit()
     before = pins(page, "right")
@@ -103,6 +107,7 @@ def test_follow_ups_and_start_over(visit: Opened) -> None:  # noqa: F811
     assert pins(page, "right") == before
 
 
+@pytest.mark.slow
 def test_search_from_a_hit_and_back_to_a_board(visit: Opened) -> None:  # noqa: F811
     page = visit()
     pin = open_hit(page, "right", 2)
@@ -122,6 +127,7 @@ def test_search_from_a_hit_and_back_to_a_board(visit: Opened) -> None:  # noqa: 
     expect(page.locator("#asked")).to_contain_text(title)
 
 
+@pytest.mark.slow
 def test_keyboard_moves_over_hits(visit: Opened) -> None:  # noqa: F811
     page = visit()
     shown = page.locator("#right-side .pl-card:not(.is-copy) .pl-tile")
@@ -146,6 +152,7 @@ def test_keyboard_moves_over_hits(visit: Opened) -> None:  # noqa: F811
     expect(page.locator("#board input")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_ranks_against_the_other_side(visit: Opened) -> None:  # noqa: F811
     page = visit()
     expect(page.locator("#asked")).to_contain_text("pins are in both answers; rank-biased overlap")
@@ -158,6 +165,7 @@ def test_ranks_against_the_other_side(visit: Opened) -> None:  # noqa: F811
     expect(page.locator("#left-side .pl-tile").first).to_have_attribute("aria-label", re.compile("other (side|answer)"))
 
 
+@pytest.mark.slow
 def test_uploads_are_told_apart(visit: Opened, toy_url: str, tmp_path: Path) -> None:  # noqa: F811
     page = visit(toy_url)
     file = tmp_path / "disc.png"
@@ -171,6 +179,7 @@ def test_uploads_are_told_apart(visit: Opened, toy_url: str, tmp_path: Path) -> 
     expect(page.get_by_role("dialog")).to_contain_text("Your picture 1")
 
 
+@pytest.mark.slow
 def test_only_boards_where_they_disagree(visit: Opened) -> None:  # noqa: F811
     page = visit()
     page.get_by_label("Only boards where they disagree").check()

@@ -15,7 +15,8 @@ from tests.fake_lab import HOSTILE_TITLES, FakeLab
 from tests.test_ui_scoreboard import whole_report, with_rows
 
 pytestmark = pytest.mark.browser
-LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+OTHER_LOOKS = [(1280, "dark"), (390, "light"), (390, "dark")]
+LOOKS = [(1280, "light"), *(pytest.param(*look, marks=pytest.mark.slow) for look in OTHER_LOOKS)]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,7 @@ def test_scoreboard_from_verdict_to_a_run(visit: Opened, width: int, scheme: str
     no_sideways_scroll(page)
 
 
+@pytest.mark.slow
 def test_break_even_follows_the_fields(visit: Opened) -> None:
     page = visit()
     open_scoreboard(page)
@@ -90,6 +92,7 @@ def test_break_even_follows_the_fields(visit: Opened) -> None:
     assert page.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped(visit: Opened) -> None:
     page = visit()
     open_scoreboard(page)
@@ -103,6 +106,7 @@ def test_a_run_is_stopped(visit: Opened) -> None:
     expect(page.locator("#live-sheet")).to_contain_text("swapped less nearest")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_a_limit_is_shown_and_tried(visit: Opened, width: int, scheme: str) -> None:
     page = visit(width=width, color_scheme=scheme)
@@ -144,6 +148,7 @@ def test_hostile_names_are_only_text_on_both_pages(visit: Opened, hostile_url: s
     assert page.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_a_lab_without_a_report_teaches_and_still_runs(visit: Opened, tmp_path) -> None:
     lab = FakeLab()
     lab.path = tmp_path
