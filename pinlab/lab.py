@@ -362,6 +362,8 @@ class Lab:
         needed = {"cached": ["full"], "nearest": ["pin-encoder"], "swapped": ["swapped", "pin-encoder"]}
         if name in FLOORS_WITHOUT_MODELS:
             return True
+        if name in ("shallow", *POOLED_SIDES):  # they stand on, and show what is seen by, the tower of `full`
+            needed[name] = [name, "full"]
         return all(model in trained for model in needed.get(name, [name]))
 
     def _load(self, name: str) -> Variant:

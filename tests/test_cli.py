@@ -147,7 +147,7 @@ BAD = {
     "unknown option": (["recommend", LAB, "--varant", "full"], "No such option: --varant"),
     "missing option": (["recommend", LAB], "Missing option '--variant'"),
     "k in words": (["recommend", LAB, "--variant", "full", "-k", "ten"], "Invalid value for '-k'"),
-    "unknown base": (["train", LAB, "--base", "huge"], "--base huge: only the preset `nano`"),
+    "unknown base": (["train", LAB, "--base", "huge"], "--base huge: no such folder, and no Hub id"),
     "unknown size": (["bench", "--size", "70b"], "--size 70b: there are nano, 2b, 4b, 8b"),
     "no multiple of 32": (["bench", "--pixels", "100"], "--pixels 100: "),
     "no folder for the page": (["bench", "--out", "no/such/page.html"], "--out no/such/page.html: no file can be"),

@@ -99,7 +99,7 @@ def test_only_train_saves_count_as_popularity():
     blind = dataclasses.replace(split, test=dict.fromkeys(split.test, ()), validation=dict.fromkeys(split.test, ()))
     assert pin_facts(catalog, split) == pin_facts(catalog, blind)
     cases = board_cases(catalog, split)
-    assert score_boards(variant, catalog, cases, None, pin_facts(catalog, split))[0].metrics["novelty_at_10"]
+    assert score_boards(variant, catalog, cases, facts=pin_facts(catalog, split))[0].metrics["novelty_at_10"]
     without = score_boards(variant, catalog, cases)
     assert {score.metrics["novelty_at_10"] for score in without} == {None}
     assert [*values_of(without, "popularity_at_10")] == []
@@ -236,5 +236,5 @@ def test_every_metric_of_a_board_is_in_the_rows_on_disk(tmp_path):
         assert read_rows(tmp_path) == rows
         assert set(BOARD_METRICS) <= set(rows[0])
         assert (rows[0]["diversity_at_10"] is None) == (embeddings is None)
-    scores = score_boards(variants["swapped"], catalog, board_cases(catalog, split), None, pin_facts(catalog, split))
+    scores = score_boards(variants["swapped"], catalog, board_cases(catalog, split), facts=pin_facts(catalog, split))
     assert [row["ndcg_at_20"] for row in rows_of("x", scores)] == [row["ndcg_at_20"] for row in rows]

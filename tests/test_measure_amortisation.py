@@ -286,5 +286,5 @@ def test_a_lab_is_measured_as_far_as_it_has_models(tmp_path, missing):
         assert found.measured["ms_per_pin"] > 0
     sizes = {} if "swapped" in missing else {"swapped": 256 + 4 + len('"pin-00":"0123456789abcdef",')}
     if "full" not in missing:
-        sizes["cached"] = 3 * 9 * 64 * 4
+        sizes |= {"cached": 3 * 9 * 64 * 4, "pooled": 3 * 1 * 64 * 4, "pooled-4": 3 * 4 * 64 * 4}
     assert found.bytes_per_pin == sizes

@@ -77,7 +77,7 @@ def save_adapter(folder: Path, qwen: Qwen3VLModel, stands_on: str) -> None:
 
 
 def stands_on(folder: Path) -> str | None:
-    """The name of the model folder that an adapter belongs to; None where the folder holds no adapter."""
+    """The name of the model folder that an adapter belongs to, there or not; None where the folder holds no adapter."""
     path = folder / CONFIG
     if not path.is_file():
         return None
@@ -85,8 +85,8 @@ def stands_on(folder: Path) -> str | None:
         name = json.loads(path.read_text())["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
         raise PinLabError(f"{path} is no adapter configuration ({error}); fetch the lab again") from error
-    if not isinstance(name, str) or Path(name).name != name or not (folder.parent / name).is_dir():
-        raise PinLabError(f"{path}: the model it stands on, {name!r}, is not beside it; fetch the lab again")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise PinLabError(f"{path}: {name!r} is no model folder beside it; fetch the lab again")
     return name
 
 

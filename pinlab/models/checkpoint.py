@@ -243,6 +243,8 @@ def ground_of(folder: Path) -> Path:
     """
     on = adapters.stands_on(folder)
     if on is not None:
+        if not (folder.parent / on).is_dir():
+            raise PinLabError(f"{folder}: the model it stands on, {on!r}, is not beside it; {_AGAIN}")
         return ground_of(folder.parent / on)
     if not is_pointer(folder):
         return folder
