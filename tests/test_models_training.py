@@ -92,11 +92,14 @@ def reference() -> dict[str, Tensor]:
     return models(toy.trained_folder())
 
 
+ADAPTED = ("pooled", "pooled-4", "shallow", "shallow-tower")  # adapters on full
+
+
 def test_the_whole_recipe_gives_the_same_weights_again(reference: dict[str, Tensor], tmp_path: Path) -> None:
     toy.build(tmp_path / "lab")
     toy.train(tmp_path / "lab", full_seeds=(0,), swapped_seeds=(0,))
     again = models(tmp_path / "lab")
-    assert {name.split("/")[1] for name in again} == set(STAGES)  # under models/ or runs/
+    assert {name.split("/")[1] for name in again} == {*STAGES, *ADAPTED}  # under models/ or runs/
     assert toy.same_weights(again, {name: reference[name] for name in again})
 
 

@@ -64,7 +64,7 @@ def test_the_shipped_models_are_what_the_recipe_makes(capsys: pytest.CaptureFixt
     lab = open_lab(site.BUNDLED)
     seeds = {"full": FULL_SEEDS, "swapped": SWAPPED_SEEDS}
     models = {f"{name}-seed{seed}" if seed else name for name, some in seeds.items() for seed in some}
-    assert set(lab.trained()) == models | {"base", "pin-encoder"}
+    assert set(lab.trained()) == models | {"base", "pin-encoder", "pooled", "shallow"}  # pooled-4: LOG.md
 
     def train() -> None:
         pytest.fail("a shipped model is stale")
@@ -74,6 +74,7 @@ def test_the_shipped_models_are_what_the_recipe_makes(capsys: pytest.CaptureFixt
         assert f"{name}: trained already" in capsys.readouterr().err
     plans = {"base": recipe.BASE_PLAN, "pin-encoder": recipe.ENCODER_PLAN}
     plans |= {"full": recipe.FULL_PLAN, "swapped": recipe.SWAPPED_PLAN}
+    plans |= {"pooled": recipe.POOLED_PLAN, "shallow": recipe.SHALLOW_PLAN}
     for name, made in training_table(lab).items():
         variant, _, seed = name.partition("-seed")
         assert Plan(**made["plan"]) == recipe.with_seed(plans[variant], int(seed or 0)), name
