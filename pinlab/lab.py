@@ -90,6 +90,7 @@ VARIANTS = (
 FLOORS_WITHOUT_MODELS = ("cosave", "popular", "random")
 WITHOUT_TEXT_STACK = (*FLOORS_WITHOUT_MODELS, "nearest")
 SEEING = ("base", "full", "cached", "shallow", *POOLED_SIDES)  # variants that have a tower in memory
+AS_RELEASED = "A released checkpoint as it is: it never saw a board of this lab"
 UNLOAD = "unload another model, choose a smaller one, or use a larger machine"
 
 
@@ -187,10 +188,14 @@ class Lab:
 
     def variants(self) -> tuple[VariantInfo, ...]:
         """The variants that can answer in this lab: those whose models are there."""
-        visual = str((self.side // 32) ** 2)
-        own = (info for info in VARIANTS if self._has(info.name))
-        told = (replace(info, tokens_per_pin=info.tokens_per_pin.format(all=visual)) for info in own)
-        return (*told, *self._guests.values())
+        own = (self._told(info) for info in VARIANTS if self._has(info.name))
+        return (*own, *self._guests.values())
+
+    def _told(self, info: VariantInfo) -> VariantInfo:
+        """What is true of a variant in this lab."""
+        tokens = info.tokens_per_pin.format(all=(self.side // 32) ** 2)
+        released = self.large and info.name == "base"
+        return replace(info, tokens_per_pin=tokens, summary=AS_RELEASED if released else info.summary)
 
     def variant(self, name: str) -> Variant:
         """Load a variant, or hand out the loaded one; PinLabError for an unknown or untrained one, and for one that
@@ -206,16 +211,19 @@ class Lab:
                 self._variants[name] = self._load(name)
             return self._variants[name]
 
+    def guest_bytes(self, contents: Contents) -> int:
+        """Bytes that the weights of a released checkpoint would take on this lab's device."""
+        return sum(contents.parameters.values()) * computing_dtype(self.torch_device, large=True).itemsize
+
     def add_guest(self, name: str, contents: Contents, progress: Callable[[int, int], None]) -> None:
         """Load a released checkpoint as one more variant: off-the-shelf, see `load_guest`. Others answer meanwhile."""
         if name in self._variants or name in (info.name for info in VARIANTS):
             raise PinLabError(f"{name} is loaded already, or is a name of one of the lab's own variants")
         weights = Weights(self.torch_device, computing_dtype(self.torch_device, large=True))
-        require(sum(contents.parameters.values()) * weights.dtype.itemsize, self.torch_device, name, UNLOAD)
+        require(self.guest_bytes(contents), self.torch_device, name, UNLOAD)
         guest = load_guest(name, self.shelf, contents, weights, progress)
-        summary = "A released checkpoint as it is: it never saw a board of this lab"
         tokens = f"{guest.tokens_side**2} + text"
-        self._variants[name], self._guests[name] = guest, VariantInfo(name, name, summary, tokens, True)
+        self._variants[name], self._guests[name] = guest, VariantInfo(name, name, AS_RELEASED, tokens, True)
 
     def unload(self, name: str) -> None:
         """Let a variant's memory go. One of the lab's own is loaded again when it is next asked; a guest is gone."""

@@ -16,7 +16,7 @@ import report_parts
 from pinlab.cost import PRICES, dollars_per_1000, precompute_dollars_per_1000
 from pinlab.measure.statistics import compare
 from pinlab.metrics import recall_at_k
-from pinlab.records import PinLabError
+from pinlab.records import PinLabError, Recognised
 from pinlab.ui import breakeven, cards, inputs, limits, score_run, scoreboard, text
 from pinlab.ui.runs import Stops
 from tests.fake_lab import HOSTILE_TITLES, FakeLab, example_report
@@ -369,24 +369,25 @@ def test_an_example_that_is_none_is_refused(lab: FakeLab, tmp_path: Path, key: o
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_threshold_comes_from_the_lab_s_own_pictures(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    strange = [make().sum() for make in limits.STRANGE.values()]
-    monkeypatch.setattr(limits, "nearest_score", lambda _, picture: 0.2 if picture.sum() in strange else 0.8)
+def test_the_threshold_is_the_one_that_uploads_are_held_against(
+    lab: FakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit = limits.unlike(lab)
-    assert limit.figures[-1]["value"] == "0.80"
-    assert limit.notes[0] == "Coloured noise: nearest pin only 0.20 alike: don't trust this answer."
-    monkeypatch.setattr(limits, "nearest_score", lambda *_: 0.5)
+    expected = lab.familiar.recognise(limits.STRANGE["noise"]())
+    assert lab.familiar.learnt == 1
+    assert limit.figures[0]["value"] == f"{expected.likeness:.2f}"
+    assert limit.figures[-1]["value"] == f"{expected.floor:.2f}"
+
+    def alike(likeness: float | None, floor: float | None):
+        return lambda images: tuple(Recognised("new", None, None, likeness, floor) for _ in images)
+
+    monkeypatch.setattr(lab, "recognise", alike(0.2, 0.8))
+    assert limits.unlike(lab).notes[0] == "Coloured noise: nearest pin only 0.20 alike: don't trust this answer."
+    monkeypatch.setattr(lab, "recognise", alike(0.9, 0.8))
     assert "gives no warning" in limits.unlike(lab).notes[0]
-    monkeypatch.setattr(limits, "nearest_score", lambda *_: None)
+    monkeypatch.setattr(lab, "recognise", alike(None, None))  # a lab without a pin encoder
     assert limits.unlike(lab).figures == ()
     assert limits.limit_view(limits.unlike(lab))["state"] == "unmeasured"
-
-
-def test_the_nearest_pin_is_asked_of_the_lab(lab: FakeLab) -> None:
-    score = limits.nearest_score(lab, limits.STRANGE["dark"]())
-    name, query = lab.asked[-1]
-    assert (name, len(query.images), query.board) == ("nearest", 1, None)
-    assert score == lab.answer("nearest", query, 1).hits[0].score
 
 
 @pytest.mark.parametrize("evil", HOSTILE_TITLES)

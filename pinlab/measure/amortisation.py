@@ -263,7 +263,7 @@ def amortise(
         {usd_per_day, storage_bytes, machine_hours_per_day};
         price, tag "modelled".
     """
-    offline = {SUBJECT: ms_per_pin, "full": 0.0, "cached": cached_ms_per_pin}
+    offline = offline_ms(ms_per_pin, cached_ms_per_pin, bytes_per_pin)
     stored = {SUBJECT: bytes_per_pin.get(SUBJECT), "full": 0, "cached": bytes_per_pin.get("cached")}
     online = {name: latencies.get(name) for name in VARIANTS}
     rivals = [name for name in latencies if name != SUBJECT]
@@ -293,6 +293,17 @@ def amortise(
         "scenarios": [_scenario(some, online, offline, stored, pins_per_request, price) for some in scenarios],
         "tag": "modelled",
     }
+
+
+def offline_ms(
+    ms_per_pin: float | None, cached_ms_per_pin: float | None, bytes_per_pin: Mapping[str, int]
+) -> dict[str, float | None]:
+    """Variant -> ms of work in advance for one pin; a variant that is not in it does none.
+
+    Every store but the subject's is filled by the tower, whatever is kept of its tokens (`cached`, `pooled`).
+    """
+    towers = {name: cached_ms_per_pin for name in ("cached", *bytes_per_pin)}
+    return towers | {SUBJECT: ms_per_pin, "full": 0.0}
 
 
 def amortise_again(report: Mapping[str, Any], price: Price | None, scenarios: Sequence[Scenario]) -> dict[str, Any]:

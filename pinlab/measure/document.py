@@ -71,13 +71,14 @@ addEventListener("afterprint", () => {
 });
 """
 COLOURS = {
-    "full": "#3a7bd5", "cached": "#7a4fb5", "pooled": "#b8860b", "swapped": "#c2256b", "base": "#2f8f6b",
-    "nearest": "#c4621d", "cosave": "#8a8a30",
+    "full": "#3a7bd5", "cached": "#7a4fb5", "pooled": "#b8860b", "shallow": "#1f9bb3", "swapped": "#c2256b",
+    "base": "#2f8f6b", "nearest": "#c4621d", "cosave": "#8a8a30",
 }  # fmt: skip
 GREY = "#85858f"
 SHORT = 14  # rows
 SYMBOLS = {  # so that lines differ in shape as well
-    "full": "square", "cached": "square-open", "swapped": "circle", "base": "diamond", "nearest": "triangle-up",
+    "full": "square", "cached": "square-open", "swapped": "circle", "shallow": "triangle-down",
+    "pooled": "circle-open", "base": "diamond", "nearest": "triangle-up",
     "cosave": "cross", "popular": "x", "random": "star",
 }  # fmt: skip
 

@@ -43,7 +43,7 @@ def _kind(scorer: Any) -> tuple[float, float]:
         return FLOOR
     if hasattr(inner, "projector"):
         return SWAPPED
-    return STORED if inner.name == "cached" else FULL
+    return STORED if inner.name.startswith(("cached", "pooled")) else FULL
 
 
 class Bar:

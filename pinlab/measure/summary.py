@@ -58,10 +58,10 @@ def _ablations(report: Mapping[str, Any]) -> list[str]:
 
 
 def _plateaus(training: Mapping[str, Any]) -> list[str]:
-    """A sentence per rival on the plateau rule: a win against an under-trained twin is worth nothing."""
+    """A sentence per compared model on the plateau rule: a win against an under-trained twin is worth nothing."""
     lines = []
     for name, run in training.items():
-        if name.startswith(("full", "swapped")):
+        if not name.startswith(("base", "pin-encoder")):
             met = "met" if run["flat"] else "**not met: the comparison with it is provisional**"
             best = f"best validation Recall@10 {run['best']['score']:.3f} at step {run['best_step']} of {run['steps']}"
             lines += ["", f"Plateau rule of `{name}`: {met} ({best}; {run['wall_clock_s'] / 60:.0f} minutes)."]

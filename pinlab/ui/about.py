@@ -101,7 +101,7 @@ def plateaus(report: Mapping[str, Any]) -> list[dict]:
                 steps=_cell(runs[name].get("steps")),
             )
         )
-        for name in ("full", "swapped")
+        for name in ("full", "swapped", "shallow", "pooled")
         if name in runs
     ]
 

@@ -63,6 +63,11 @@ class OneAtATime:
         """As the lab's, in the same line: no answer is timed while pictures are looked at."""
         return self._line.submit(self._lab.learn_pictures, pictures).result()
 
+    def unload(self, name: str) -> None:
+        """As the lab's; the model's next answers are its first again."""
+        self._warm = {kind for kind in self._warm if kind[0] != name}
+        self._lab.unload(name)
+
     def _answer(self, variant: str, query: Query, k: int) -> Answer:
         kind = (variant, bool(query.images))
         if kind not in self._warm:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from pinlab.cost import PRICES, Price, dollars_per_1000, own_price, precompute_dollars_per_1000
-from pinlab.measure.amortisation import SUBJECT, VARIANTS, Scenario, amortise_again, model_latencies
+from pinlab.measure.amortisation import SUBJECT, VARIANTS, Scenario, amortise_again, model_latencies, offline_ms
 from pinlab.measure.page_cost import break_even_figure
 from pinlab.measure.prices import ApiPrice, enter_api
 from pinlab.records import PinLabError
@@ -117,7 +117,7 @@ def even_sheet(report: Mapping[str, Any], *fields: Any) -> dict:
 
 def totals_of(report: Mapping[str, Any], found: Mapping[str, Any], chosen: Chosen) -> dict[str, float | None]:
     """Variant -> modelled dollars of 1,000 answers with computing in advance charged; None where not known."""
-    offline = {SUBJECT: found["ms_per_pin"], "full": 0.0, "cached": found["cached_ms_per_pin"]}
+    offline = offline_ms(found["ms_per_pin"], found["cached_ms_per_pin"], found["bytes_per_pin"])
     pins, rate = found["pins_per_request"], chosen.price.usd_per_hour
     totals: dict[str, float | None] = {}
     for name, ms in model_latencies(report).items():

@@ -21,13 +21,14 @@ import numpy as np
 from pinlab.catalog.images import encode_webp, read_image
 from pinlab.measure.report import read_rows
 from pinlab.measure.robustness import CHANGES, UNCHANGED
-from pinlab.records import PinLabError, Query
+from pinlab.recommend.familiar import SAMPLE
+from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.about import interval
-from pinlab.ui.answers import ask
 from pinlab.ui.cards import Deck, clean
 from pinlab.ui.compare import ANSWERS, QUICK, Page
 from pinlab.ui.scoreboard import heading, lab_report, paragraph
+from pinlab.ui.uploads import LEARN_STEP
 from pinlab.ui.widgets import widget
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 SIDES = ("full", "swapped")
 EXAMPLES = 3
-SAMPLE = 40  # pictures of the lab whose nearest pin gives the threshold
-PERCENTILE = 5
 RECOLOURED = "recoloured"
 PIXELS = 96
 RECALL, STRICT, COLD = "recall_at_10", "strict_recall_at_10", "cold_recall_at_10"
@@ -183,36 +182,25 @@ def _cold(lab: Lab, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 
 
 def unlike(lab: Lab) -> Limit:
-    """How alike to their nearest pin pictures of nothing are, beside a threshold from the lab's own pictures.
-
-    Both are cosine similarities of an upload's embedding with the table: the score of the first hit of `nearest`.
-    It encodes SAMPLE pictures, so it is computed when the page is opened, once.
-    """
+    """How alike to their nearest pin pictures of nothing are, beside the floor that an upload on the Compare page is
+    held against (`Familiar`). What is left of the lab's pictures is looked at first: some 20 s after a start."""
     made = {text.LIMIT_STRANGE[name]: make for name, make in STRANGE.items()}
     examples = [Example(text.LIMIT_STRANGE_UPLOAD.format(name=name), picture=make) for name, make in made.items()]
-    rows = np.unique(np.linspace(0, len(lab.catalog) - 1, min(SAMPLE, len(lab.catalog))).round().astype(int))
-    known = [nearest_score(lab, _picture(lab, lab.catalog.pins[row].id)) for row in rows]
-    alike = {name: nearest_score(lab, make()) for name, make in made.items()}
-    if None in known or None in alike.values():
+    while lab.learn_pictures(LEARN_STEP):
+        pass
+    found = dict(zip(made, lab.recognise([make() for make in made.values()]), strict=True))
+    floor = next((one.floor for one in found.values()), None)
+    if floor is None:
         return Limit("unlike", examples=examples)
-    threshold = float(np.percentile(np.array(known, dtype=float), PERCENTILE))
-    figures = [_figure(text.LIMIT_NEAREST.format(name=name), f"{score:.2f}") for name, score in alike.items()]
-    note = text.LIMIT_THRESHOLD_NOTE.format(n=len(known))
-    figures.append(_figure(text.LIMIT_THRESHOLD, f"{threshold:.2f}", note=note))
+    alike = {name: f"{one.likeness:.2f}" for name, one in found.items()}
+    figures = [_figure(text.LIMIT_NEAREST.format(name=name), likeness) for name, likeness in alike.items()]
+    note = text.LIMIT_THRESHOLD_NOTE.format(n=min(SAMPLE, len(lab.catalog)))
+    figures.append(_figure(text.LIMIT_THRESHOLD, f"{floor:.2f}", note=note))
     notes = [
-        (text.LIMIT_LIKE_NOTE if score >= threshold else text.LIMIT_UNLIKE_NOTE).format(name=name, alike=f"{score:.2f}")
-        for name, score in alike.items()
-        if score is not None
+        (text.LIMIT_UNLIKE_NOTE if one.far else text.LIMIT_LIKE_NOTE).format(name=name, alike=alike[name])
+        for name, one in found.items()
     ]
     return Limit("unlike", figures, examples, notes)
-
-
-def nearest_score(lab: Lab, picture: np.ndarray) -> float | None:
-    """Cosine similarity of an upload with the pin nearest to it; None where this lab cannot tell."""
-    if "nearest" not in {info.name for info in lab.variants()}:
-        return None
-    answer, _ = ask(lab, "nearest", Query(images=(picture,)), 1)
-    return answer.hits[0].score if answer and answer.hits else None
 
 
 def _noise() -> np.ndarray:

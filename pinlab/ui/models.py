@@ -122,7 +122,7 @@ def contents_blocks(lab: Lab, name: str, contents: released.Contents) -> list[di
         table(text.MODELS_LOOKED.format(name=clean(name, CELL)), text.MODELS_PART_COLUMNS, rows),
         paragraph(
             text.MODELS_NEEDS.format(
-                needed=size(needed_bytes(lab, contents)),
+                needed=size(lab.guest_bytes(contents)),
                 free=size(_free(lab)),
                 pins=f"{pictures:,}",
                 side=contents.side,
@@ -130,12 +130,6 @@ def contents_blocks(lab: Lab, name: str, contents: released.Contents) -> list[di
             )
         ),
     ]
-
-
-def needed_bytes(lab: Lab, contents: released.Contents) -> int:
-    """Bytes of a checkpoint's weights in the type that this lab's device computes in."""
-    on_gpu = lab.torch_device.type == "cuda"
-    return sum(contents.parameters.values()) * (2 if on_gpu else 4)
 
 
 # ---------------------------------------------------------------- handlers

@@ -351,8 +351,8 @@ ABOUT_FLAT = (
     "Plateau rule met by {name}: best validation Recall@10 {score} at step {step} of {steps}, flat over the last fifth."
 )
 ABOUT_NOT_FLAT = (
-    "Plateau rule NOT met by {name}: best validation Recall@10 {score} at step {step} of {steps}, still rising. "
-    "More training may lift it, so every verdict about it is provisional."
+    "Plateau rule NOT met by {name}: best validation Recall@10 {score} at step {step} of {steps}, which is not "
+    "shown to be all it can reach. More training may lift it, so every verdict about it is provisional."
 )
 ABOUT_ABLATIONS = "With a part missing"
 ABOUT_ABLATIONS_NOTE = (
