@@ -92,7 +92,7 @@ def reference() -> dict[str, Tensor]:
     return models(toy.trained_folder())
 
 
-ADAPTED = ("pooled", "pooled-4", "shallow", "shallow-tower")  # adapters on full
+ADAPTED = ("pooled", "pooled-4", "shallow-tower", "shallow")  # adapters on full, in the order of the recipe
 
 
 def test_the_whole_recipe_gives_the_same_weights_again(reference: dict[str, Tensor], tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_recipe_killed_in_every_stage_ends_as_if_it_had_not_been(
         return loop(StopsAt(task, 3), plan, folder, label, quiet)
 
     monkeypatch.setattr(recipe, "train", deadly)
-    for stage in STAGES:
+    for stage in (*STAGES, *ADAPTED):
         with pytest.raises(KilledError):
             toy.train(lab, full_seeds=(0,), swapped_seeds=(0,))
         assert killed[-1] == stage
@@ -152,7 +152,7 @@ def test_a_recipe_killed_in_every_stage_ends_as_if_it_had_not_been(
     toy.train(lab, full_seeds=(0,), swapped_seeds=(0,))
     ended = models(lab)
     assert toy.same_weights(ended, {name: reference[name] for name in ended})
-    for stage in STAGES:
+    for stage in (*STAGES, *ADAPTED):
         paths = [folder / "runs" / stage / "done.json" for folder in (lab, toy.trained_folder())]
         mine, expected = (json.loads(path.read_text()) for path in paths)
         scores = [[{k: v for k, v in p.items() if k != "loss"} for p in done["curve"]] for done in (mine, expected)]
@@ -351,12 +351,18 @@ def test_the_bank_takes_only_what_was_shown_whole(
     assert changed == [3, 9]
 
 
+class Through(nn.Identity):
+    """A projector that changes nothing."""
+
+    device = torch.device("cpu")
+
+
 def test_embeddings_are_shown_as_asked() -> None:
     pins, width = 4, 6
     saved = torch.randn(FOLDS + 1, 2 * pins, width)
     tables = EmbeddingTables(saved, torch.randn(2 * pins, width), torch.randn(2 * pins, width))
     given = StoredEmbeddings(tables, pins, 8)
-    given.projector = nn.Identity()
+    given.projector = Through()
     rows, views = np.array([2, 0, 3]), np.array([0, 1, 1])
     assert torch.equal(given.features(rows, Shown()), saved[FOLDS, [2, 0, 3]])
     assert torch.equal(given.features(rows, Shown(fold=1, views=views)), saved[1, [2, 4, 7]])
@@ -370,7 +376,7 @@ def test_swapped_starts_as_nearest_but_for_the_text_stack(width: int) -> None:
     backbone = toy.backbone()
     backbone.head = nn.Linear(EMBEDDING, VECTOR, bias=False)
     projector = Projector(width, EMBEDDING)
-    recipe.start_as_nearest(backbone, projector)
+    recipe.start_as_nearest(backbone, projector, recipe.TOKEN_LENGTH)
     embeddings = nn.functional.normalize(torch.randn(5, width), dim=-1)
     read = backbone.head(projector(embeddings).tokens.squeeze(1)) / recipe.TOKEN_LENGTH
     assert torch.allclose(read, embeddings[:, :VECTOR], atol=1e-5)

@@ -276,7 +276,7 @@ def test_what_the_graph_counts_is_train_saves_only(bundled: tuple[Catalog, Split
     shelf = Shelf(catalog, split)
     cosave = CoSave(shelf)
     order = [b for b in sorted(split.train) if split.train[b]]
-    counted = {(order[b], catalog.pins[p].id) for b, p in np.argwhere(cosave.member > 0).tolist()}
+    counted = {(order[b], catalog.pins[p].id) for b, p in np.argwhere(cosave.member.numpy() > 0).tolist()}
     assert counted == saves(split.train)
     times = Counter(pin for _, pin in saves(split.train))
     assert Popular(shelf).count.tolist() == [times[pin.id] for pin in catalog.pins]

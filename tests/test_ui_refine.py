@@ -168,7 +168,7 @@ def test_follow_ups_are_a_conversation_that_can_be_reset(deck: Deck, lab: FakeLa
 def test_odd_follow_ups_are_said(deck: Deck, lab: FakeLab, line, turns: list, message: str) -> None:
     visit = asking.recommend(deck, *asked()).visit
     lab.asked.clear()
-    thread = {"start": "", "turns": turns}
+    thread = {"start": [], "turns": turns}
     found = refine.follow(deck, line, *asked(visit, thread=thread))
     assert found[2] == {"messages": [message]}
     assert found[0] == thread
@@ -181,7 +181,7 @@ def test_a_follow_up_needs_a_question(deck: Deck) -> None:
 
 
 def test_models_that_read_no_words_are_named(deck: Deck) -> None:
-    view = question.conversation_view(deck, ("nearest", "swapped"), "x", {"start": "", "turns": ["red"]})
+    view = question.conversation_view(deck, ("nearest", "swapped"), "x", {"start": [], "turns": ["red"]})
     assert text.FOLLOW_DEAF.format(names="Nearest") in view["notes"]
     assert not any("Swapped" in note for note in view["notes"])
 
@@ -191,11 +191,11 @@ def test_models_that_read_no_words_are_named(deck: Deck) -> None:
 
 def test_a_hit_becomes_the_question(deck: Deck, lab: FakeLab) -> None:
     (pin,) = ids(lab, 50)
-    before = {"start": "", "turns": ["red"]}
+    before = {"start": [], "turns": ["red"]}
     found = refine.search_from(deck, pin, *asked(thread=before, words={"text": "boats", "files": []}))
     board, words, thread, strip = found[:4]
     view = asking.View(*found[4:])
-    assert (board, words, thread) == ("", {"text": "", "files": []}, {"start": pin, "turns": []})
+    assert (board, words, thread) == ("", {"text": "", "files": []}, {"start": [pin], "turns": []})
     assert [card["pin"] for card in strip["pins"]] == [pin]
     assert [(q.pins, q.board, q.text) for _, q in lab.asked] == [((pin,), None, "")] * 2
     assert view.asked["words"] == "pin “disc 50”"
@@ -204,8 +204,8 @@ def test_a_hit_becomes_the_question(deck: Deck, lab: FakeLab) -> None:
     assert same[0] == strip
     assert same[1]["now"] == view.left["now"]
     left = compare.choose_board(deck, "halloween", *PAIR, thread)
-    assert left[3]["start"] == "", "a board leaves the pin"
-    assert question.question_of(lab, "halloween", None, None, thread)["start"] == ""
+    assert left[3]["start"] == [], "a board leaves the pin"
+    assert question.question_of(lab, "halloween", None, None, thread)["start"] == []
     for odd in (None, 5, "nowhere", {}):
         assert refine.search_from(deck, odd, *asked())[4] == {"messages": [text.PROBLEM_PIN]}
 
@@ -222,7 +222,7 @@ def test_why_is_about_the_question_that_was_answered(deck: Deck, lab: FakeLab, t
     Image.fromarray(picture(3)).save(file)
     liked = ids(lab, 50)
     words = {"text": "boats", "files": [str(file)]}
-    thread = {"start": "", "turns": ["red ones"]}
+    thread = {"start": [], "turns": ["red ones"]}
     tasted = {"liked": liked, "disliked": ids(lab, 60), "past": []}
     view = asking.recommend(deck, *asked(words=words, thread=thread, tasted=tasted))
     pin = view.right["hits"][2]["pin"]

@@ -153,7 +153,8 @@ def _run(
             group["lr"] = plan.rate(step)
         optimizer.zero_grad(set_to_none=True)
         loss = sum(_backward(task, plan, step, part, label) for part in range(plan.accumulate)) / plan.accumulate
-        nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
+        # Of what is trained here: a part that an earlier stage trained may still hold its last gradients.
+        nn.utils.clip_grad_norm_([p for p in task.model.parameters() if p.requires_grad], 1.0)
         optimizer.step()
         shown = loss if shown is None else 0.95 * shown + 0.05 * loss
         if (step + 1) % plan.validate_every == 0 or step + 1 == plan.steps:
