@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ from pinlab.models.checkpoint import (
     load_encoder,
     load_tokenizer,
     output_embeddings,
+    read_config,
     tower_folder,
     weights_hash,
 )
@@ -96,7 +98,7 @@ UNLOAD = "unload another model, choose a smaller one, or use a larger machine"
 
 @dataclass(frozen=True)
 class ModelMemory:
-    """Memory of one variant's weights and item vectors, in bytes.
+    """Memory of one variant's weights, item vectors and stored visual tokens, in bytes.
 
     Args:
         held: what it holds now, None when it is not loaded. needed: what loading it would take on top of what is
@@ -238,10 +240,22 @@ class Lab:
         loaded = self._variants.get(name)
         if loaded is None:
             folder = self.path / "models" / ("full" if name == "cached" else name)
-            return ModelMemory(name, None, bytes_needed(folder, self.weights, vision_layer=name in SEEING))
+            weights = bytes_needed(folder, self.weights, vision_layer=name in SEEING)
+            return ModelMemory(name, None, weights + self._store_bytes(name))
         others = [v for other, v in self._variants.items() if other != name and hasattr(v, "backbone")]
         own, shared = held_bytes(loaded, others)
-        return ModelMemory(name, own + shared, 0, shared)
+        # `cached` keeps its store with the lab, `pooled` its own; both are filled by the first question.
+        filled = "full" in self._features if name == "cached" else "features" in vars(loaded)
+        return ModelMemory(name, own + shared + filled * self._store_bytes(name), 0, shared)
+
+    def _store_bytes(self, name: str) -> int:
+        """Bytes of the visual tokens and DeepStack features that a variant keeps of all pins; 0 for most."""
+        if name not in ("cached", *POOLED_SIDES):
+            return 0
+        config = read_config(self.path / "models" / "full")
+        layers = 1 + len(cast(Any, config.vision_config).deepstack_visual_indexes)
+        tokens = POOLED_SIDES.get(name, self.side // 32) ** 2
+        return len(self.catalog) * tokens * text_width(config) * layers * self.weights.dtype.itemsize
 
     def board_query(self, board_id: str, text: str = "", images: Sequence[np.ndarray] = ()) -> Query:
         """The seeded query of a board, with optional words and pictures."""

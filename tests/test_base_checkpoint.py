@@ -98,6 +98,9 @@ def test_what_loading_takes_is_known_before_and_a_loaded_base_is_not_counted_aga
     text = sum(n for part, n in released.look_into(folder() / "tiny").parameters.items() if part == "text stack")
     assert needed["swapped"] == 4 * text
     assert needed["full"] > needed["swapped"]
+    stored = toy.PINS * 9 * 64 * 4 * 4  # tokens and three DeepStack layers of 64 numbers, float32
+    assert needed["cached"] == needed["full"] + stored
+    assert needed["pooled"] == needed["full"] + stored / 9
     fresh.variant("full")
     assert {one.name: one.needed for one in fresh.memory() if one.held is None}["swapped"] == 0
 

@@ -94,9 +94,9 @@ def models_sheet(lab: Lab, extra: list[dict] | None = None) -> dict:
 def _row(lab: Lab, one: ModelMemory) -> list[str]:
     info = {info.name: info for info in lab.variants()}[one.name]
     if one.held is None:
-        return [clean(info.title, CELL), text.MODELS_NOT_LOADED, "-", "-", size(one.needed), clean(info.summary, CELL)]
+        return [clean(info.title, CELL), text.MODELS_NOT_LOADED, "-", "-", size(one.needed)]
     shared = size(one.shared) if one.shared else "-"
-    return [clean(info.title, CELL), text.MODELS_LOADED, size(one.held), shared, "-", clean(info.summary, CELL)]
+    return [clean(info.title, CELL), text.MODELS_LOADED, size(one.held), shared, "-"]
 
 
 def size(count: float) -> str:

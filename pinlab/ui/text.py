@@ -698,9 +698,10 @@ WRITING = (
 TAB_MODELS = "Models"
 MODELS_HEADING = "Models in memory"
 MODELS_DEVICE = "Device: {device}, {dtype}. Free now: {free}."
-MODELS_COLUMNS = ("Model", "State", "Holds", "of it shared", "Would take", "What it is")
+MODELS_COLUMNS = ("Model", "State", "Holds", "of it shared", "Would take")
 MODELS_NOTE = (
-    "Holds is weights and item vectors; what two models stand on together is held once and counted as shared. Would "
+    "Holds is weights, item vectors and stored visual tokens; what two models stand on together is held once and "
+    "counted as shared. Would "
     "take is what loading needs on top of what is loaded. A model that is asked is loaded by itself."
 )
 MODELS_NOT_LOADED, MODELS_LOADED = "not loaded", "loaded"
@@ -708,8 +709,8 @@ MODELS_MODEL, MODELS_LOAD, MODELS_UNLOAD = "Model", "Load", "Unload"
 MODELS_LEFT, MODELS_RIGHT = "Put on the left", "Put on the right"
 MODELS_OUTSIDE = "A checkpoint from outside this lab"
 MODELS_NONE_ALLOWED = (
-    "This server offers none. Whoever starts it can: `python app.py --checkpoints DIR` offers the Qwen3-VL folders in "
-    "DIR, and `--hub` allows ids of the Hugging Face Hub."
+    "This server offers none. Whoever starts it can: --checkpoints DIR offers the Qwen3-VL folders in DIR, and --hub "
+    "allows ids of the Hugging Face Hub."
 )
 MODELS_ALLOWED = (
     "A released Qwen3-VL is loaded as it is. It never saw a board of this lab: what it recommends is what an "
