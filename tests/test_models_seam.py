@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3Model
 
 from pinlab.models import nano
-from pinlab.models.backbone import VECTOR, Backbone, Projector
+from pinlab.models.backbone import VECTOR, Backbone, Projector, encoder_outputs
 from pinlab.models.prompt import METADATA_TOKENS, TEXT_TOKENS, PinPart, PromptBatch
 from pinlab.models.vision import VisionFeatures, image_grid, normalise, patchify, run_tower
 
@@ -155,6 +155,21 @@ def as_qwen3(backbone: Backbone) -> Qwen3Model:
     plain = Qwen3Model(config).eval()
     plain.load_state_dict(backbone.qwen.language_model.state_dict())
     return plain
+
+
+@pytest.mark.parametrize("texts", [[""], ["a wish", ""]])
+def test_without_deepstack_the_short_way_is_the_official_one(backbone: Backbone, texts: list[str]) -> None:
+    """`Backbone.hidden` asks the text stack itself; `Qwen3VLModel.forward` gives the same, to the last bit."""
+    builder = toy.builder()
+    batch = builder.build([([PinPart((1, 1), False)] * 3, builder.text(text)) for text in texts])
+    features = Projector(24, backbone.qwen.config.text_config.hidden_size)(torch.randn(3 * len(texts), 24))
+    official = backbone.qwen(
+        input_ids=batch.ids,
+        position_ids=batch.positions,
+        mm_encoder_outputs=encoder_outputs(features),
+        use_cache=False,
+    ).last_hidden_state
+    assert torch.equal(backbone.hidden(batch, features), official)
 
 
 @pytest.mark.parametrize("pins", [1, 3, 10])

@@ -29,6 +29,7 @@ from pinlab.measure.bench_cost import PROMPT_TOKENS, VARIANTS, Point, Shapes
 from pinlab.measure.footprint import fits, require
 from pinlab.measure.workload import percentiles
 from pinlab.models.backbone import Backbone, Projector
+from pinlab.models.checkpoint import computing_dtype
 from pinlab.models.nano import VOCABULARY, nano_config, train_tokenizer
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.random_weights import fill_random, on_meta, parameter_bytes
@@ -72,12 +73,14 @@ class Timing:
 
     Args:
         latency_ms: of each answer. stages_ms: stage -> of each answer.
+        floor_ms: of the bare matrix products of an answer, each timed right after the answer; empty where not asked.
         peak_bytes: most that was allocated on the device while they ran; None where it cannot be measured.
         cpu_share: CPU seconds of this process over wall-clock seconds and threads; None where a GPU computes.
     """
 
     latency_ms: Sequence[float]
     stages_ms: Mapping[str, Sequence[float]]
+    floor_ms: Sequence[float]
     peak_bytes: int | None
     cpu_share: float | None
 
@@ -111,8 +114,7 @@ def run_bench(size: str, point: Point, grid: bool = False) -> dict[str, Any]:
 def make_setup(size: str, device: str | None = None) -> Setup:
     """Configuration, prompts, device and dtype of one size.
 
-    float32 for nano on a CPU, as the lab answers with it. bfloat16 otherwise, as the checkpoints are released: half
-    the memory, and the faster one where the CPU has instructions for it.
+    The dtype is the one that a lab of that size computes with on that device.
     """
     if size not in BENCH_SIZES:
         raise PinLabError(f"--size {size}: there are {', '.join(BENCH_SIZES)}")
@@ -123,7 +125,7 @@ def make_setup(size: str, device: str | None = None) -> Setup:
     config.image_token_id = builder.image
     if size == "nano":
         cast(Any, config.text_config).vocab_size = VOCABULARY
-    dtype = torch.float32 if size == "nano" and where.type == "cpu" else torch.bfloat16
+    dtype = computing_dtype(where, large=size != "nano")
     shapes = Shapes(TextShape.from_config(config), VisionShape.from_config(config))
     return Setup(size, config, shapes, builder, where, dtype)
 
@@ -193,6 +195,8 @@ class Bench:
                 "latency_ms": "measured: batch 1, one answer before the clock counts, variants one after the other",
                 "cpu_share": "measured: CPU seconds of this process over wall-clock seconds and threads, on a CPU",
                 "stages_ms": "measured: p50 of each stage",
+                "floor_ms": "measured: p50 of the bare matrix products of a swapped answer (projector, text stack, "
+                "head) with the same weights, run right after each answer; nothing that lies between them",
                 "gflops": "counted: matrix products in closed form, attention in full",
                 "tflops_per_second": "counted GFLOPs over measured p50",
                 "tokens": "counted",
@@ -220,6 +224,7 @@ class Bench:
         return {
             "latency_ms": {**percentiles(latency), "n": len(latency)},
             "cpu_share": timing.cpu_share if timing else None,
+            "floor_ms": percentiles(timing.floor_ms if timing else ())["p50"],
             "stages_ms": {stage: percentiles(ms)["p50"] for stage, ms in (timing.stages_ms if timing else {}).items()},
             "gflops": count.gflops,
             "stage_gflops": dict(count.stage_gflops),
@@ -246,18 +251,31 @@ class Bench:
             torch.cuda.reset_peak_memory_stats(device)
         self._answer(variant, point, see, StageTimer(sync))
         latency: list[float] = []
+        floor: list[float] = []
         stages: dict[str, list[float]] = {}
-        cpu_started = time.process_time()
+        cpu_s = 0.0
+        products = self._products(point) if variant == "swapped" else None
         for _ in range(REPEATS[variant]):
+            cpu_started = time.process_time()
             timer = StageTimer(sync)
             self._answer(variant, point, see, timer)
             latency.append(timer.total_ms)
+            cpu_s += time.process_time() - cpu_started
             for stage, ms in timer.stages.items():
                 stages.setdefault(stage, []).append(ms)
+            if products is not None:
+                floor.append(_timed_products(products, sync))
         if sync:
-            return Timing(latency, stages, torch.cuda.max_memory_allocated(device), None)
-        cpu_ms = (time.process_time() - cpu_started) * 1e3
-        return Timing(latency, stages, None, cpu_ms / (sum(latency) * torch.get_num_threads()))
+            return Timing(latency, stages, floor, torch.cuda.max_memory_allocated(device), None)
+        return Timing(latency, stages, floor, None, cpu_s * 1e3 / (sum(latency) * torch.get_num_threads()))
+
+    def _products(self, point: Point) -> list[tuple[Tensor, Tensor]]:
+        """(rows, weights) of every matrix product of a swapped answer, in order, on random rows: no answer can be
+        quicker than these. Attention's own products, a thousandth of them, are left out."""
+        tokens = self.setup.shapes.count("swapped", point).tokens
+        parts = ((self.projector, point.pins), (self.backbone.qwen.language_model, tokens), (self.backbone.head, 1))
+        layers = [(m, rows) for part, rows in parts for m in part.modules() if isinstance(m, torch.nn.Linear)]
+        return [(self._random(rows, layer.in_features), layer.weight) for layer, rows in layers]
 
     def _seer(self, variant: str, point: Point) -> Callable[[StageTimer], VisionFeatures]:
         """What turns the pins of a request into features, with its inputs ready: pictures, a store or a table."""
@@ -304,6 +322,14 @@ class Bench:
 
     def _fill(self, module: torch.nn.Module) -> None:
         fill_random(module, self.setup.device, self.setup.dtype, SEED)
+
+
+def _timed_products(products: Sequence[tuple[Tensor, Tensor]], sync: Callable[[], object] | None) -> float:
+    """Milliseconds of the products alone, one after the other."""
+    timer = StageTimer(sync)
+    for rows, weights in products:
+        torch.nn.functional.linear(rows, weights)
+    return timer.total_ms
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

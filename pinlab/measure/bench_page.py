@@ -24,7 +24,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
         cells = (rounded(time["p50"]), rounded(time["p95"]), time["n"], rounded(row["gflops"]), row["tokens"])
         lines.append("{:8} {:>9} {:>9} {:>3} {:>9} {:>6} {:>6}".format(name, *cells, rounded(memory and memory / 1e9)))
     lines.append(f"memory: {report['method']['peak_memory_bytes']}")
-    return [*lines, *_ratios(report), *_disturbed(report), _saving(report), _pace(report)]
+    return [*lines, *_ratios(report), _floor(report), *_disturbed(report), _saving(report), _pace(report)]
 
 
 def check_writable(path: Path) -> None:
@@ -45,7 +45,7 @@ def write_page(report: Mapping[str, Any], path: Path) -> None:
 
 def render_bench(report: Mapping[str, Any]) -> str:
     """The page: verdict, numbers, growth with pins and pictures, where the saving comes from, how it was measured."""
-    lines = [*_ratios(report), *_disturbed(report), _saving(report)]
+    lines = [*_ratios(report), _floor(report), *_disturbed(report), _saving(report)]
     body = verdict(lines) + _table(report) + _charts() + _grid(report) + _how(report)
     figures = {"flops": _growth(report, "gflops"), "latency": _growth(report, "latency_ms"), "saved": _causes(report)}
     return render_document(f"PinLab bench: {report['size']}", body, figures)
@@ -68,6 +68,13 @@ def _ratios(report: Mapping[str, Any]) -> list[str]:
         f"{rounded(ratio['pooled_flops'])} times. With each pin's text kept beside its token, full takes "
         f"{rounded(ratio['flops_same_text'])} times.",
     ]
+
+
+def _floor(report: Mapping[str, Any]) -> str:
+    """How near `swapped` is to what its matrix products take alone."""
+    row = report["variants"]["swapped"]
+    times = rounded(row["latency_ms"]["p50"] / row["floor_ms"])
+    return f"swapped takes {times} times its bare matrix products, {rounded(row['floor_ms'])} ms (measured)."
 
 
 def _disturbed(report: Mapping[str, Any]) -> list[str]:

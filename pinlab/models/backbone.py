@@ -101,6 +101,8 @@ class Backbone(nn.Module):
 
     def hidden(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
         """Final hidden states (B, T, D) of the text stack."""
+        if features is None or not len(features.deepstack):
+            return self._plain(batch, features)
         # Explicit positions: `rope_deltas` of the model object is mutable state that requests would share.
         out = self.qwen(
             input_ids=batch.ids,
@@ -108,6 +110,17 @@ class Backbone(nn.Module):
             mm_encoder_outputs=encoder_outputs(features),
             use_cache=False,
         )
+        return out.last_hidden_state
+
+    def _plain(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
+        """The same without DeepStack features: plain Qwen3 on input embeddings, as `export` writes it for others to
+        serve. It skips what `Qwen3VLModel.forward` asks about pictures and videos."""
+        stack = self.qwen.language_model
+        embeddings = stack.embed_tokens(batch.ids)  # (B, T, D)
+        if features is not None:
+            shown = (batch.ids == self.qwen.config.image_token_id).unsqueeze(-1)
+            embeddings = embeddings.masked_scatter(shown, features.tokens.to(embeddings.dtype))
+        out = stack(inputs_embeds=embeddings, position_ids=batch.positions, use_cache=False)
         return out.last_hidden_state
 
 

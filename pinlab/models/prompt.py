@@ -94,7 +94,7 @@ class PromptBuilder:
 
     def text(self, text: str) -> tuple[int, ...]:
         """Token ids of a board title or wish, at most TEXT_TOKENS."""
-        return tuple(self._plain(text)[:TEXT_TOKENS])
+        return tuple(self._plain(text)[:TEXT_TOKENS]) if text else ()
 
     def build(
         self,
