@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
 from pinlab.measure.report import read_report
-from pinlab.measure.summary import rewrite, summary
+from pinlab.measure.summary import BENCH, NUMBERS, bench_summary, rewrite, summary
+from pinlab.records import PinLabError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,9 +18,14 @@ def test_readme_shows_the_report_s_numbers() -> None:
     report = read_report(ROOT / "assets" / "illustrations" / "reports")
     assert report is not None
     readme = (ROOT / "README.md").read_text()
-    assert rewrite(readme, summary(report)) == readme, (
-        "README.md drifted from the report: run `python -m pinlab.measure.summary assets/illustrations README.md`"
-    )
+    bench = json.loads((ROOT / "assets" / "bench-2b.json").read_text())
+    for part, block in ((NUMBERS, summary(report)), (BENCH, bench_summary(bench))):
+        assert rewrite(readme, part, block) == readme, (
+            "README.md drifted from the reports: run `python -m pinlab.measure.summary assets/illustrations README.md "
+            "assets/bench-2b.json`"
+        )
+    with pytest.raises(PinLabError, match="lacks the markers <!-- prices:begin -->"):
+        rewrite(readme, "prices", "")
 
 
 def test_a_pair_without_boards_and_an_interval_without_bounds_are_dashes() -> None:

@@ -1,20 +1,24 @@
 """The report in Markdown, for README.md: every number there is printed by this command from the report.
 
-    python -m pinlab.measure.summary LAB README.md     rewrites what stands between the two markers
+    python -m pinlab.measure.summary LAB README.md [BENCH.json]     rewrites what stands between the markers
+
+BENCH.json holds the object that `bench --json` printed.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pinlab.measure.bench_page import summary_lines
 from pinlab.measure.document import floor_note
 from pinlab.measure.report import read_report
 from pinlab.records import PinLabError
 
-BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"
+NUMBERS, BENCH = "numbers", "bench"  # the parts of a README that are written here
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -78,12 +82,18 @@ def _rates(tried: Mapping[str, Any]) -> list[str]:
     return ["", f"Learning rates tried, on validation only: {'; '.join(parts)}."] if parts else []
 
 
-def rewrite(readme: str, block: str) -> str:
-    """The README with what stands between the markers replaced; PinLabError when a marker is missing."""
-    if BEGIN not in readme or END not in readme:
-        raise PinLabError(f"the file lacks the markers {BEGIN} and {END}; put them where the numbers belong")
-    head, rest = readme.split(BEGIN, 1)
-    return f"{head}{BEGIN}\n{block}\n{END}{rest.split(END, 1)[1]}"
+def bench_summary(report: Mapping[str, Any]) -> str:
+    """What `bench` prints for its main point, as it prints it."""
+    return "\n".join(["```", *summary_lines(report), "```"])
+
+
+def rewrite(readme: str, part: str, block: str) -> str:
+    """The README with what stands between a part's markers replaced; PinLabError when a marker is missing."""
+    begin, end = (f"<!-- {part}:{where} -->" for where in ("begin", "end"))
+    if begin not in readme or end not in readme:
+        raise PinLabError(f"the file lacks the markers {begin} and {end}; put them where the numbers belong")
+    head, rest = readme.split(begin, 1)
+    return f"{head}{begin}\n{block}\n{end}{rest.split(end, 1)[1]}"
 
 
 def _interval(value: Mapping[str, Any]) -> str:
@@ -110,18 +120,21 @@ def _list(values: list[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
 
 
-def main(lab: str, readme: str) -> None:
-    """Rewrite the numbers of a README from a lab's report."""
+def main(lab: str, readme: str, bench: str | None = None) -> None:
+    """Rewrite the numbers of a README from a lab's report, and from one of the bench."""
     report = read_report(Path(lab) / "reports")
     if report is None:
         raise PinLabError(f"{lab}: no report yet; run `python -m pinlab evaluate {lab}`")
-    path = Path(readme)
-    path.write_text(rewrite(path.read_text(), summary(report)))
+    text = rewrite(Path(readme).read_text(), NUMBERS, summary(report))
+    if bench is not None:
+        text = rewrite(text, BENCH, bench_summary(json.loads(Path(bench).read_text())))
+    Path(readme).write_text(text)
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:3])
+        main(*sys.argv[1:4])
     except (PinLabError, TypeError) as problem:
-        print(f"summary: {problem}; usage: python -m pinlab.measure.summary LAB README.md", file=sys.stderr)
+        usage = "python -m pinlab.measure.summary LAB README.md [BENCH.json]"
+        print(f"summary: {problem}; usage: {usage}", file=sys.stderr)
         sys.exit(2)
