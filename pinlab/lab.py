@@ -217,12 +217,16 @@ class Lab:
         """Bytes that the weights of a released checkpoint would take on this lab's device."""
         return sum(contents.parameters.values()) * computing_dtype(self.torch_device, large=True).itemsize
 
-    def add_guest(self, name: str, contents: Contents, progress: Callable[[int, int], None]) -> None:
-        """Load a released checkpoint as one more variant: off-the-shelf, see `load_guest`. Others answer meanwhile."""
+    def check_guest(self, name: str, contents: Contents) -> None:
+        """PinLabError for a checkpoint that `add_guest` would refuse: its name is taken, or it does not fit."""
         if name in self._variants or name in (info.name for info in VARIANTS):
             raise PinLabError(f"{name} is loaded already, or is a name of one of the lab's own variants")
-        weights = Weights(self.torch_device, computing_dtype(self.torch_device, large=True))
         require(self.guest_bytes(contents), self.torch_device, name, UNLOAD)
+
+    def add_guest(self, name: str, contents: Contents, progress: Callable[[int, int], None]) -> None:
+        """Load a released checkpoint as one more variant: off-the-shelf, see `load_guest`. Others answer meanwhile."""
+        self.check_guest(name, contents)
+        weights = Weights(self.torch_device, computing_dtype(self.torch_device, large=True))
         guest = load_guest(name, self.shelf, contents, weights, progress)
         tokens = f"{guest.tokens_side**2} + text"
         self._variants[name], self._guests[name] = guest, VariantInfo(name, name, AS_RELEASED, tokens, True)

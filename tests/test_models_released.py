@@ -6,12 +6,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import toy
 from checkpoints import write_checkpoint
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, NotASafetensorsRepoError, RepositoryNotFoundError
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -272,6 +274,45 @@ def test_a_folder_is_itself_and_a_hub_id_is_one_commit_of_it(checkpoint: Path, m
     assert asked["name"] == "Qwen/Qwen3-VL-2B-Instruct"
     assert asked["revision"] == "a" * 40  # what "v1" was is pinned
     assert not any(pattern.endswith((".bin", ".py", ".pt")) for pattern in asked["allow_patterns"])
+
+
+def test_a_glance_at_the_hub_fetches_small_files_and_headers(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    small, asked = tmp_path / "small", {}
+    small.mkdir()
+
+    def download(name: str, **given) -> str:
+        asked.update(given, name=name)
+        for pattern in given["allow_patterns"]:
+            for path in checkpoint.glob(pattern):
+                shutil.copy(path, small)
+        return str(small)
+
+    def headers(self, name: str, revision: str) -> SimpleNamespace:
+        assert revision == "a" * 40
+        return SimpleNamespace(files_metadata=files)
+
+    files = {}
+    for path in checkpoint.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {n: SimpleNamespace(shape=p.get_shape(), dtype=p.get_dtype()) for n, p in parts.items()}
+        files[path.name] = SimpleNamespace(tensors=tensors)
+    monkeypatch.setattr(released.HfApi, "model_info", lambda self, name, revision: SimpleNamespace(sha="a" * 40))
+    monkeypatch.setattr(released.HfApi, "get_safetensors_metadata", headers)
+    monkeypatch.setattr(released, "snapshot_download", download)
+    seen = released.glance("Qwen/Qwen3-VL-2B-Instruct@v1")
+    assert not list(small.glob("*.safetensors"))
+    assert asked["revision"] == "a" * 40
+    whole = released.look_into(checkpoint)
+    assert (seen.parameters, seen.bytes_, seen.side) == (whole.parameters, whole.bytes_, whole.side)
+    assert released.glance(str(checkpoint)).parameters == whole.parameters
+
+    def none(self, name: str, revision: str) -> None:
+        raise NotASafetensorsRepoError("no safetensors")
+
+    monkeypatch.setattr(released.HfApi, "get_safetensors_metadata", none)
+    with pytest.raises(PinLabError, match="has no safetensors"):
+        released.glance("Qwen/Qwen3-VL-2B-Instruct@v1")
 
 
 @pytest.mark.parametrize("base", ["./nowhere", "/no/such/folder", "qwen", "a/b/c"])

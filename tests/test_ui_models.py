@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,19 +49,19 @@ def test_every_model_is_there_with_what_it_holds_or_would_take(host: Lab) -> Non
 
 def test_only_what_the_server_offers_may_be_named(offered: Sources, tmp_path: Path) -> None:
     assert offered.names() == ["tiny"]
-    assert offered.find("tiny", "")[1] == released.Source(tmp_path / "tiny")
+    assert offered.choose("tiny", "") == ("tiny", str(tmp_path / "tiny"))
     for name in ("", "notes", "../tiny", str(tmp_path / "tiny"), "tiny/../tiny"):
         with pytest.raises(PinLabError, match="offered here"):
-            offered.find(name, "")
+            offered.choose(name, "")
     with pytest.raises(PinLabError, match="does not fetch from the Hub"):
-        offered.find("", "Qwen/Qwen3-VL-2B-Instruct")
+        offered.choose("", "Qwen/Qwen3-VL-2B-Instruct")
     assert Sources().names() == []
 
 
 @pytest.mark.parametrize("hub_id", ["/etc/passwd", "../a/b", "./a", "a", "a/b/c", "~/x"])
 def test_a_path_is_no_hub_id(hub_id: str) -> None:
     with pytest.raises(PinLabError, match="owner/name"):
-        Sources(hub=True).find("", hub_id)
+        Sources(hub=True).choose("", hub_id)
 
 
 def test_looking_into_a_checkpoint_says_what_it_needs_and_loads_nothing(host: Lab, offered: Sources) -> None:
@@ -77,6 +78,17 @@ def test_loading_shows_progress_and_offers_it_on_both_sides(host: Lab, offered: 
     assert all(("tiny", "tiny") in update["choices"] for update in models.offer(host))
     models.unload_model(host, "tiny")
     assert all(("tiny", "tiny") not in update["choices"] for update in models.offer(host))
+
+
+def test_a_hub_checkpoint_that_does_not_fit_is_refused_before_it_is_fetched(
+    host: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = released.look_into(write_checkpoint(tmp_path / "tiny"))
+    monkeypatch.setattr(released, "glance", lambda base: contents)
+    monkeypatch.setattr(released, "find", lambda base: pytest.fail("it was fetched"))
+    monkeypatch.setattr("pinlab.measure.footprint.free_bytes", lambda device: 10)
+    (only,) = models.load_checkpoint(host, Sources(hub=True), None, "Qwen/Qwen3-VL-32B-Instruct")
+    assert re.search(r"Qwen3-VL-32B-Instruct needs [\d.]+ GB of RAM", texts(only))
 
 
 def test_what_is_wrong_is_said_on_the_page(host: Lab, offered: Sources, tmp_path: Path) -> None:

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    NotASafetensorsRepoError,
+)
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -26,7 +33,8 @@ from pinlab.models.nano import IMAGE_SIDE
 from pinlab.records import PinLabError
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
-WANTED = ("*.safetensors", "*.json", "*.jinja", "merges.txt")
+SMALL = ("*.json", "*.jinja", "merges.txt")
+WANTED = ("*.safetensors", *SMALL)
 TEXT, VISION = "language_model.", "visual."
 PROMPT_TOKENS = {  # what prompts are made of -> where config.json repeats the id
     "<|image_pad|>": "image_token_id",
@@ -46,6 +54,20 @@ class Source:
     folder: Path
     id: str | None = None
     revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One weight as a shard's header tells it: its shape, the name of its dtype, and the shard."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    path: Path
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -76,14 +98,52 @@ def find(base: str) -> Source:
     """
     if Path(base).is_dir():
         return Source(Path(base).resolve())
+    with _hub(base):
+        name, commit = _commit_of(base)
+        return Source(fetched(name, commit), name, commit)
+
+
+def glance(base: str) -> Contents:
+    """What a checkpoint holds, as `look_into`; of one on the Hub only the small files and the shards' headers are
+    fetched, so that its size is known before gigabytes of it are.
+
+    Raises:
+        PinLabError: as `find` and `look_into`.
+    """
+    if Path(base).is_dir():
+        return look_into(Path(base).resolve())
+    with _hub(base):
+        name, commit = _commit_of(base)
+        folder = Path(snapshot_download(name, revision=commit, allow_patterns=list(SMALL)))
+        shards = HfApi().get_safetensors_metadata(name, revision=commit).files_metadata
+    return _contents(
+        folder,
+        {
+            tensor.removeprefix("model."): Stored(tuple(info.shape), info.dtype, folder / shard)
+            for shard, file in shards.items()
+            for tensor, info in file.tensors.items()
+        },
+    )
+
+
+def _commit_of(base: str) -> tuple[str, str]:
+    """Name and commit of a Hub id."""
     name, _, revision = base.partition("@")
     if base.startswith((".", "/", "~")) or name.count("/") != 1:
         raise PinLabError(f"--base {base}: no such folder, and no Hub id (owner/name, or owner/name@COMMIT)")
+    commit = HfApi().model_info(name, revision=revision or None).sha
+    if commit is None:
+        raise PinLabError(f"--base {base}: the Hub names no commit of it; give owner/name@COMMIT")
+    return name, commit
+
+
+@contextmanager
+def _hub(base: str) -> Iterator[None]:
+    """Whatever the Hub's client raises, in one line."""
     try:
-        commit = HfApi().model_info(name, revision=revision or None).sha
-        if commit is None:
-            raise PinLabError(f"--base {base}: the Hub names no commit of it; give owner/name@COMMIT")
-        return Source(fetched(name, commit), name, commit)
+        yield
+    except NotASafetensorsRepoError as error:
+        raise PinLabError(f"--base {base}: has no safetensors, and PinLab reads nothing else") from error
     except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, ValueError) as error:
         raise PinLabError(f"--base {base}: the Hub does not give it ({_line(error)}); give a local folder") from error
 
@@ -106,22 +166,26 @@ def look_into(folder: Path) -> Contents:
     Raises:
         PinLabError: names the file and what to do.
     """
+    read_config(folder)  # says more of a folder that is none of a Qwen3-VL than its lack of weights
+    return _contents(folder, _stored(folder))
+
+
+def _contents(folder: Path, stored: Mapping[str, Stored]) -> Contents:
     config = read_config(folder)
-    shapes = _stored_shapes(folder)
-    _check_shapes(folder, config, {name: shape for name, (shape, _) in shapes.items()})
+    _check_shapes(folder, config, stored)
     check_tokenizer(folder, config)
-    sides = image_side(folder, config)
-    dtypes = {dtype for name, (_, dtype) in shapes.items() if name.startswith((TEXT, VISION))}
+    side = image_side(folder, config)
+    dtypes = {weight.dtype for name, weight in stored.items() if name.startswith((TEXT, VISION))}
     if len(dtypes) != 1 or not dtypes <= _DTYPES.keys():
         raise PinLabError(f"{folder}: weights of type {', '.join(sorted(dtypes))}; convert them to one of bfloat16, "
                           "float16, float32 first (quantised checkpoints cannot be trained)")  # fmt: skip
     dtype = _DTYPES[dtypes.pop()]
     parts = {"vision layer": VISION, "text stack": TEXT}
     counts = {
-        part: sum(math.prod(shape) for name, (shape, _) in shapes.items() if name.startswith(prefix))
+        part: sum(weight.numbers for name, weight in stored.items() if name.startswith(prefix))
         for part, prefix in parts.items()
     }
-    return Contents(folder, config, sides, dtype, counts, {part: n * dtype.itemsize for part, n in counts.items()})
+    return Contents(folder, config, side, dtype, counts, {part: n * dtype.itemsize for part, n in counts.items()})
 
 
 def read_config(folder: Path) -> Qwen3VLConfig:
@@ -248,29 +312,28 @@ def side_of(folder: Path) -> int:
 
 def numbers_of(folder: Path, prefix: str) -> int:
     """How many numbers the weights have whose name begins with `prefix`, from the shards' headers."""
-    return sum(math.prod(shape) for name, (shape, _) in _stored_shapes(folder).items() if name.startswith(prefix))
+    return sum(weight.numbers for name, weight in _stored(folder).items() if name.startswith(prefix))
 
 
-def _stored_shapes(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    shapes = {}
+def _stored(folder: Path) -> dict[str, Stored]:
+    found = {}
     for path in sorted(set(shard_of(folder).values())):
         with _opened(path) as file:
             for name in file.keys():  # noqa: SIM118
                 part = file.get_slice(name)
-                shapes[name.removeprefix("model.")] = (tuple(part.get_shape()), part.get_dtype())
-    return shapes
+                found[name.removeprefix("model.")] = Stored(tuple(part.get_shape()), part.get_dtype(), path)
+    return found
 
 
-def _check_shapes(folder: Path, config: Qwen3VLConfig, stored: dict[str, tuple[int, ...]]) -> None:
+def _check_shapes(folder: Path, config: Qwen3VLConfig, stored: Mapping[str, Stored]) -> None:
     with torch.device("meta"):
         expected = {name: tuple(value.shape) for name, value in Qwen3VLModel(config).state_dict().items()}
     for name, shape in expected.items():
         if name not in stored:
             raise PinLabError(f"{folder}: the weights lack {name}, which config.json asks for; {_AGAIN}")
-        if stored[name] != shape:
-            raise PinLabError(
-                f"{shard_of(folder)[name]}: {name} is {stored[name]} there and {shape} by config.json; {_AGAIN}"
-            )
+        if stored[name].shape != shape:
+            found = stored[name]
+            raise PinLabError(f"{found.path}: {name} is {found.shape} there and {shape} by config.json; {_AGAIN}")
     unknown = [name for name in stored if name not in expected and name != "lm_head.weight"]
     if unknown:
         raise PinLabError(f"{folder}: holds {unknown[0]}, which config.json does not know; {_AGAIN}")

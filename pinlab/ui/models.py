@@ -55,8 +55,8 @@ class Sources:
             return []
         return sorted(path.parent.name for path in self.folder.glob("*/config.json"))
 
-    def find(self, name: str, hub_id: str) -> tuple[str, released.Source]:
-        """What a visitor chose: a listed folder, or a Hub id; its short name, and the source.
+    def choose(self, name: str, hub_id: str) -> tuple[str, str]:
+        """What a visitor chose, a listed folder or a Hub id: its short name, and what `released.find` takes.
 
         Raises:
             PinLabError: nothing was chosen, or it is not allowed here.
@@ -67,10 +67,10 @@ class Sources:
                 raise PinLabError(text.MODELS_NO_HUB)
             if hub_id.count("/") != 1 or hub_id.startswith((".", "/", "~")):  # a path is no Hub id
                 raise PinLabError(text.MODELS_BAD_ID)
-            return hub_id.partition("@")[0].partition("/")[2], released.find(hub_id)
+            return hub_id.partition("@")[0].partition("/")[2], hub_id
         if self.folder is None or name not in self.names():
             raise PinLabError(text.MODELS_CHOOSE)
-        return name, released.Source(self.folder / name)
+        return name, str(self.folder / name)
 
 
 # ---------------------------------------------------------------- views
@@ -138,8 +138,8 @@ def contents_blocks(lab: Lab, name: str, contents: released.Contents) -> list[di
 def look(lab: Lab, sources: Sources, name: str | None, hub_id: str | None) -> dict:
     """Look into a checkpoint: parts, parameters, memory; or what is wrong with it."""
     try:
-        short, source = sources.find(name or "", hub_id or "")
-        return models_sheet(lab, contents_blocks(lab, short, released.look_into(source.folder)))
+        short, base = sources.choose(name or "", hub_id or "")
+        return models_sheet(lab, contents_blocks(lab, short, released.glance(base)))
     except PinLabError as error:
         return models_sheet(lab, [problem(str(error))])
 
@@ -147,12 +147,17 @@ def look(lab: Lab, sources: Sources, name: str | None, hub_id: str | None) -> di
 def load_checkpoint(lab: Lab, sources: Sources, name: str | None, hub_id: str | None) -> Iterator[dict]:
     """Load a checkpoint as one more model, with progress; other visitors' answers go on meanwhile."""
     try:
-        short, source = sources.find(name or "", hub_id or "")
-        contents = released.look_into(source.folder)
+        short, base = sources.choose(name or "", hub_id or "")
+        lab.check_guest(short, released.glance(base))  # refused, where it is, before gigabytes are fetched
     except PinLabError as error:
         yield models_sheet(lab, [problem(str(error))])
         return
-    yield from _watched(lab, short, partial(lab.add_guest, short, contents))
+
+    def load(progress: Callable[[int, int], None]) -> None:
+        progress(0, 0)
+        lab.add_guest(short, released.look_into(released.find(base).folder), progress)
+
+    yield from _watched(lab, short, load)
 
 
 def load_model(lab: Lab, name: str | None) -> Iterator[dict]:
