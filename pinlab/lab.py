@@ -51,6 +51,7 @@ from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.recipe import POOLED_SIDES
 from pinlab.models.released import Contents, side_of
+from pinlab.models.spread import gpus
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.explain import explain, explain_in_words
 from pinlab.recommend.familiar import Familiar
@@ -159,7 +160,8 @@ class Lab:
     @cached_property
     def weights(self) -> Weights:
         """Where models get their tensors, so that those which stand on one base hold it once."""
-        return Weights(self.torch_device, computing_dtype(self.torch_device, large=self.large))
+        devices = gpus(self.torch_device) if self.large else (self.torch_device,)
+        return Weights(*devices, dtype=computing_dtype(self.torch_device, large=self.large))
 
     @property
     def large(self) -> bool:
@@ -226,7 +228,7 @@ class Lab:
     def add_guest(self, name: str, contents: Contents, progress: Callable[[int, int], None]) -> None:
         """Load a released checkpoint as one more variant: off-the-shelf, see `load_guest`. Others answer meanwhile."""
         self.check_guest(name, contents)
-        weights = Weights(self.torch_device, computing_dtype(self.torch_device, large=True))
+        weights = Weights(*gpus(self.torch_device), dtype=computing_dtype(self.torch_device, large=True))
         guest = load_guest(name, self.shelf, contents, weights, progress)
         tokens = f"{guest.tokens_side**2} + text"
         self._variants[name], self._guests[name] = guest, VariantInfo(name, name, AS_RELEASED, tokens, True)

@@ -58,6 +58,7 @@ from pinlab.models.inputs import (
 from pinlab.models.nano import IMAGE_SIDE
 from pinlab.models.pin_encoder import PinContent, SaveGraph, embed_all, embed_pictures, embed_unsaved, fold_tables
 from pinlab.models.prompt import PromptBuilder
+from pinlab.models.spread import gpus
 from pinlab.models.tasks import item_vectors, training_dtype, validation_queries, validation_recall
 from pinlab.models.training import Outcome, Plan
 from pinlab.models.vision import VisionFeatures
@@ -101,7 +102,8 @@ class Workshop:
         self.rank = None if self.source is None else recipe.RANK
         self.side = IMAGE_SIDE if self.contents is None else self.contents.side
         self.device = torch.device("cpu") if self.source is None else lab.torch_device
-        self.weights = Weights(self.device, computing_dtype(self.device, large=self.source is not None))
+        devices = (self.device,) if self.source is None else gpus(self.device)
+        self.weights = Weights(*devices, dtype=computing_dtype(self.device, large=self.source is not None))
 
     @cached_property
     def images(self) -> Tensor:

@@ -66,7 +66,7 @@ def test_it_computes_what_transformers_computes(tied: bool, deepstack: tuple[int
 def test_bfloat16_computes_too(checkpoint: Path) -> None:
     """As on a GPU: the tower, the seam and the head take weights of that type."""
     contents, builder = released.look_into(checkpoint), toy.builder()
-    exact, short = (from_released(contents, Weights(CPU, dtype)) for dtype in (torch.float32, torch.bfloat16))
+    exact, short = (from_released(contents, Weights(CPU, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16))
     short.head.weight.data = exact.head.weight.data.clone()
     batch, pixels = builder.build([([PinPart((3, 3), True)], ())]), normalise(toy.images()[:1])
     with torch.inference_mode():
@@ -120,7 +120,7 @@ def test_of_the_tower_not_a_byte_is_read_for_a_model_without_one(checkpoint: Pat
         return Spy()
 
     monkeypatch.setattr(released, "_opened", opened)
-    released.read_part(checkpoint, released.TEXT, CPU, None)
+    released.read_part(checkpoint, released.TEXT, lambda name: CPU, None)
     assert {path for path, _ in read} <= text
     assert tower - text
     assert not any("visual" in name for _, name in read)

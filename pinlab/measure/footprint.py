@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from pinlab.models.spread import gpus
 from pinlab.records import PinLabError
 
 GIGABYTE = 1e9
@@ -14,9 +15,10 @@ MARGIN = 1.1  # what a model of memory leaves out: kernels' workspaces, fragment
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that can be allocated now: free VRAM, or RAM that is available without swapping."""
+    """Bytes that can be allocated now: free VRAM, of all GPUs for "cuda" without a number, or RAM that is available
+    without swapping."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus(device))
     return min(_free_ram(), _free_in_group())
 
 

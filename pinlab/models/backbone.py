@@ -110,7 +110,7 @@ class Backbone(nn.Module):
             mm_encoder_outputs=encoder_outputs(features),
             use_cache=False,
         )
-        return out.last_hidden_state
+        return out.last_hidden_state.to(self.device)
 
     def _plain(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
         """The same without DeepStack features: plain Qwen3 on input embeddings, as `export` writes it for others to
@@ -121,7 +121,7 @@ class Backbone(nn.Module):
             shown = (batch.ids == self.qwen.config.image_token_id).unsqueeze(-1)
             embeddings = embeddings.masked_scatter(shown, features.tokens.to(embeddings.dtype))
         out = stack(inputs_embeds=embeddings, position_ids=batch.positions, use_cache=False)
-        return out.last_hidden_state
+        return out.last_hidden_state.to(self.device)
 
 
 class Projector(nn.Module):

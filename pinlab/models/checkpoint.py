@@ -33,6 +33,7 @@ from pinlab.models import adapters, released
 from pinlab.models.backbone import Backbone
 from pinlab.models.pin_encoder import PinEncoder
 from pinlab.models.released import TEXT, VISION
+from pinlab.models.spread import connect, placement
 from pinlab.records import PinLabError
 
 SHARD_SIZE = "8MB"
@@ -51,11 +52,15 @@ class _Part(dict[str, Tensor]):
 
 
 class Weights:
-    """Weights in memory, on one device and in one dtype. Who asks for a part that is in use gets the same tensors, so
-    that models which stand on one base hold it once; a part that nobody uses is forgotten."""
+    """Weights in memory, in one dtype. Who asks for a part that is in use gets the same tensors, so that models which
+    stand on one base hold it once; a part that nobody uses is forgotten.
 
-    def __init__(self, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> None:
-        self.device, self.dtype = device or torch.device("cpu"), dtype
+    Args:
+        devices: that a model is spread over, see `spread`; most often one.
+    """
+
+    def __init__(self, *devices: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.devices, self.dtype = devices or (torch.device("cpu"),), dtype
         self._parts: WeakValueDictionary[tuple, _Part] = WeakValueDictionary()
 
     def part(self, folder: Path, prefix: str) -> dict[str, Tensor]:
@@ -63,9 +68,15 @@ class Weights:
         key = self._key(folder, prefix)
         found = self._parts.get(key)
         if found is None:
-            found = _Part(released.read_part(folder, prefix, self.device, self.dtype))
+            where = placement(released.read_config(folder), self.devices)
+            found = _Part(released.read_part(folder, prefix, where, self.dtype))
             self._parts[key] = found
         return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where prompts come in and vectors come out."""
+        return self.devices[0]
 
     def holds(self, folder: Path, prefix: str) -> bool:
         """Whether somebody uses that part already, so that the next one gets it for nothing."""
@@ -144,7 +155,7 @@ def load_backbone(
     merged = on is not None and not is_pointer(folder.parent / on)
     adapter = _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer) if on is not None else {}
     # An adapter is merged in place: what it changes must be this model's own, never the store's.
-    own = Weights(weights.device, weights.dtype)
+    own = Weights(*weights.devices, dtype=weights.dtype)
     found = [(own if merged else weights).part(ground, TEXT)]
     if vision_layer:
         changed = merged and any(".visual." in name for name in adapter)
@@ -154,7 +165,7 @@ def load_backbone(
         adapters.load_adapter(folder, qwen, adapter)
         if merged:
             adapters.merge_adapter(qwen)
-    backbone = Backbone(qwen).to(weights.device)
+    backbone = _placed(qwen, weights)
     backbone.stored = found  # keeps shared tensors in the store for as long as this model lives
     backbone.folder = folder
     extra = {k: v.to(weights.device).float() for k, v in read_tensors(folder / "head.safetensors").items()}
@@ -187,9 +198,20 @@ def from_released(contents: released.Contents, weights: Weights) -> Backbone:
     """A released checkpoint as a backbone, with a head that is still random."""
     found = [weights.part(contents.folder, TEXT), weights.part(contents.folder, VISION)]
     every = {name: value for part in found for name, value in part.items()}
-    backbone = Backbone(_assemble(contents.config, every, contents.folder, True)).to(weights.device)
+    backbone = _placed(_assemble(contents.config, every, contents.folder, True), weights)
     backbone.stored = found
     return backbone.eval().requires_grad_(False)
+
+
+def _placed(qwen: Qwen3VLModel, weights: Weights) -> Backbone:
+    """A backbone whose head, and whatever of the model was computed and not stored, is where its weights are."""
+    backbone = Backbone(qwen)
+    if len(weights.devices) == 1:
+        return backbone.to(weights.device)
+    backbone.head.to(weights.device)
+    backbone.gate.data = backbone.gate.data.to(weights.device)
+    connect(qwen, weights.devices)
+    return backbone
 
 
 def output_embeddings(folder: Path, backbone: Backbone, weights: Weights) -> Tensor:
@@ -316,7 +338,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     """Weights of a model folder as stored, `model.` taken off their names, those whose names begin with `prefix`."""
-    return released.read_part(folder, prefix, torch.device("cpu"), None)
+    return released.read_part(folder, prefix, lambda name: torch.device("cpu"), None)
 
 
 def text_stack(folder: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,11 +232,13 @@ def shard_of(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_part(folder: Path, prefix: str, device: torch.device, dtype: torch.dtype | None) -> dict[str, Tensor]:
+def read_part(
+    folder: Path, prefix: str, where: Callable[[str], torch.device], dtype: torch.dtype | None
+) -> dict[str, Tensor]:
     """All weights whose name begins with `prefix`; of other parts not a byte is read.
 
     Args:
-        dtype: None keeps the stored one.
+        where: the device that a weight is put on, by its name. dtype: None keeps the stored one.
 
     Raises:
         PinLabError: a file is damaged, or a weight is not a finite number.
@@ -248,7 +250,7 @@ def read_part(folder: Path, prefix: str, device: torch.device, dtype: torch.dtyp
             for stored in file.keys():  # noqa: SIM118
                 name = stored.removeprefix("model.")
                 if name in shards:
-                    weights[name] = _finite(file.get_tensor(stored), name, path).to(device, dtype)
+                    weights[name] = _finite(file.get_tensor(stored), name, path).to(where(name), dtype)
     return weights
 
 

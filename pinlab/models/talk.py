@@ -66,7 +66,7 @@ def _greedy(
                 past_key_values=cache,
                 use_cache=True,
             )
-            token = int((lm_head @ out.last_hidden_state[0, -1]).argmax())
+            token = int((lm_head @ out.last_hidden_state[0, -1].to(lm_head.device)).argmax())
         yield token
         ids, pictures = ids.new_tensor([[token]]), None
         positions = positions.max() + positions.new_ones(3, 1, 1)  # text after the prompt goes on from its largest
