@@ -127,7 +127,7 @@ QUERY_TURNS = "then {turns}"
 QUERY_START = "pin “{title}”"
 STRIP_START = "You search from this pin. Choose a board to leave it."
 
-FOLLOW_LABEL, FOLLOW_PLACEHOLDER = "Refine this answer", "such as: something warmer, for a child's room"
+FOLLOW_LABEL, FOLLOW_PLACEHOLDER = "Refine this answer", "such as: warmer, for a child's room"
 FOLLOW_BUTTON, FOLLOW_RESET = "Refine", "Start over"
 FOLLOW_TITLE = "The conversation so far"
 FOLLOW_EFFECT = "That changed {left} of {most} pins on the left and {right} of {most} on the right."
@@ -427,6 +427,7 @@ SCRIPT = {
     "act": {"search": ACT_SEARCH, "like": ACT_LIKE, "unlike": ACT_UNLIKE, "large": ACT_LARGE, "small": ACT_SMALL},
     "stale": SIDE_STALE,
     "untitled": UNTITLED,
+    "upload": UPLOAD_NAME,
     "held": "✓ filed here",
     "heldLong": PIN_HELD,
     "author": PIN_AUTHOR,
