@@ -523,6 +523,7 @@ SCORE_GROWTH_LABEL = "Time of one request of each model against the number of pi
 SCORE_GROWTH_RECALL = "Recall@10 (measured) as a request shows more pins. Bars are 95 % intervals."
 SCORE_GROWTH_RECALL_LABEL = "Recall@10 of each model against the number of pins in a request"
 SCORE_GROWTH_TABLE = "The numbers behind both charts"
+SCORE_GROWTH_CURVE = "Curve"
 SCORE_GROWTH_ROW_MS, SCORE_GROWTH_ROW_RECALL = "{name}, time", "{name}, Recall@10"
 SCORE_PINS = "{count} pins"
 SCORE_SLICES = "Slices"

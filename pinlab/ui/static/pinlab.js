@@ -181,10 +181,14 @@
 
   // Gradio makes each picture of the question a list item that is in no list, all of one name. Its field comes and goes
   // as Gradio likes, so the document is watched; looking for a picture costs nothing where there is none.
-  new MutationObserver(() => document.querySelectorAll("#words .thumbnail-wrapper").forEach((item, i) => {
-    item.setAttribute("role", "group");
-    item.setAttribute("aria-label", fill(words.upload, { number: i + 1 }));
-  })).observe(document, { childList: true, subtree: true });
+  // Its long lists of options scroll, so browsers would let the Tab key stop at them, and lose it when they close.
+  new MutationObserver(() => {
+    document.querySelectorAll("#words .thumbnail-wrapper").forEach((item, i) => {
+      item.setAttribute("role", "group");
+      item.setAttribute("aria-label", fill(words.upload, { number: i + 1 }));
+    });
+    for (const list of document.querySelectorAll("ul.option-list")) list.tabIndex = -1;
+  }).observe(document, { childList: true, subtree: true });
 
   const refining = {
     why(root, props, trigger) {
