@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.browser import site
 from tests.browser.test_app import SLOW, Opened, browsers, choose_board, open_map, url, visit  # noqa: F401
 from tests.browser.test_refine import open_hit
 from tests.browser.test_scoreboard import open_scoreboard, open_tab, set_count
-from tests.fake_lab import picture
+from tests.fake_lab import FakeLab, picture
 
 pytestmark = pytest.mark.browser
 
@@ -137,6 +138,19 @@ def test_limits_models_and_about(visit: Opened, looks: Looks) -> None:
     look_at(page, looks, "Limits")
 
 
+def test_a_side_that_fails_and_a_lab_without_a_report(visit: Opened) -> None:
+    looks = tuple(product((1280, 390), ("light", "dark")))
+    lab = FakeLab()
+    lab.failing["full"] = RuntimeError("on purpose")
+    with site.served(lab) as address:
+        page = calm(visit, address=address, flags=())
+        expect(page.locator("#left-side [data-state=failed]")).to_be_visible()
+        look_at(page, looks, "a side that failed")
+        open_tab(page, "Scoreboard")
+        expect(page.locator("#score pre")).to_be_visible()
+        look_at(page, looks, "no report")
+
+
 def test_a_broken_page_is_caught(visit: Opened) -> None:
     page = calm(visit, flags=())
     page.evaluate("""() => {
@@ -150,5 +164,5 @@ def test_a_broken_page_is_caught(visit: Opened) -> None:
         add("p", { style: "color: #999; background: #fff" }, "pale words");
         add("input", { type: "text" }, "");
     }""")
-    rules = {re.match(r"[\w-]+", line)[0] for line in findings(page)}
+    rules = {line.partition(":")[0] for line in findings(page)}
     assert rules == {"image-alt", "button-name", "color-contrast", "label"}
