@@ -229,6 +229,7 @@ MISSED = """() => [...document.querySelectorAll(
 @pytest.mark.parametrize("name", [*PAGES[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in PAGES[2:])])
 def test_tab_reaches_everything_and_shows_where_it_is(visit: Opened, name: str) -> None:
     page = visit(flags=(), reduced_motion="reduce")
+    expect(page.locator("#total-requests .pl-big")).to_have_text("1")  # the last thing that a first answer draws
     open_page(page, name)
     page.evaluate(RINGS)
     page.locator(".pl-theme").focus()  # the first of the page

@@ -307,6 +307,7 @@
       const head = el("header", { class: "pl-side-head" });
       const message = el("p", { class: "pl-side-message" });
       const list = el("ol", { class: "pl-grid" });
+      let drawn = "";
       root.append(head, message, list);
       for (let i = 0; i < 10; i += 1) list.append(el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" })));
       return () => {
@@ -323,7 +324,10 @@
         list.setAttribute("aria-label", `${view.place}: ${view.title}`);
         message.textContent = stale ? words.stale : view.message;
         const side = root.closest(".pl-right") ? 1 : 0;
-        if (view.state === "ok") list.replaceChildren(...view.hits.map((card) => tile(card, (c) => openPin(c, side))));
+        // The same hits are not drawn again: a tile that the keyboard is on would be lost.
+        const hits = view.state === "ok" ? JSON.stringify(view.hits) : "";
+        if (hits && hits !== drawn) list.replaceChildren(...view.hits.map((card) => tile(card, (c) => openPin(c, side))));
+        drawn = hits;
         if (view.state === "failed" || view.state === "empty") {
           list.replaceChildren(...Array.from({ length: 10 }, () => el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" }))));
         }
