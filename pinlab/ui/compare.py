@@ -186,7 +186,7 @@ def _question_column(deck: Deck, pair: tuple[str, str]) -> tuple:
         )
         uploads = widget("uploads", {"title": "", "rows": [], "notes": []}, "uploads")
         problem = widget("problem", {"messages": []}, "problem")
-        with gr.Row(elem_id="models"):
+        with gr.Row(elem_id="pair"):
             left = gr.Dropdown(choices, value=pair[0], label=text.LEFT_LABEL, elem_id="left-model", min_width=130)
             right = gr.Dropdown(choices, value=pair[1], label=text.RIGHT_LABEL, elem_id="right-model", min_width=130)
         go = gr.Button(text.RECOMMEND, variant="primary", elem_id="go")

@@ -147,7 +147,7 @@ def _growth(report: Mapping[str, Any]) -> list[dict]:
         recalls = [interval(value) for value in found.get(RECALL) or ()]
         rows.append([text.SCORE_GROWTH_ROW_MS.format(name=clean(name, 40)), *times])
         rows.append([text.SCORE_GROWTH_ROW_RECALL.format(name=clean(name, 40)), *recalls])
-    columns = ["", *(text.SCORE_PINS.format(count=size) for size in growth["pins"])]
+    columns = [text.SCORE_GROWTH_CURVE, *(text.SCORE_PINS.format(count=size) for size in growth["pins"])]
     numbers = table(text.SCORE_GROWTH_TABLE, columns, rows)
     return [
         heading(text.SCORE_GROWTH),

@@ -127,7 +127,7 @@ QUERY_TURNS = "then {turns}"
 QUERY_START = "pin “{title}”"
 STRIP_START = "You search from this pin. Choose a board to leave it."
 
-FOLLOW_LABEL, FOLLOW_PLACEHOLDER = "Refine this answer", "such as: something warmer, for a child's room"
+FOLLOW_LABEL, FOLLOW_PLACEHOLDER = "Refine this answer", "such as: warmer, for a child's room"
 FOLLOW_BUTTON, FOLLOW_RESET = "Refine", "Start over"
 FOLLOW_TITLE = "The conversation so far"
 FOLLOW_EFFECT = "That changed {left} of {most} pins on the left and {right} of {most} on the right."
@@ -427,6 +427,7 @@ SCRIPT = {
     "act": {"search": ACT_SEARCH, "like": ACT_LIKE, "unlike": ACT_UNLIKE, "large": ACT_LARGE, "small": ACT_SMALL},
     "stale": SIDE_STALE,
     "untitled": UNTITLED,
+    "upload": UPLOAD_NAME,
     "held": "✓ filed here",
     "heldLong": PIN_HELD,
     "author": PIN_AUTHOR,
@@ -522,6 +523,7 @@ SCORE_GROWTH_LABEL = "Time of one request of each model against the number of pi
 SCORE_GROWTH_RECALL = "Recall@10 (measured) as a request shows more pins. Bars are 95 % intervals."
 SCORE_GROWTH_RECALL_LABEL = "Recall@10 of each model against the number of pins in a request"
 SCORE_GROWTH_TABLE = "The numbers behind both charts"
+SCORE_GROWTH_CURVE = "Curve"
 SCORE_GROWTH_ROW_MS, SCORE_GROWTH_ROW_RECALL = "{name}, time", "{name}, Recall@10"
 SCORE_PINS = "{count} pins"
 SCORE_SLICES = "Slices"

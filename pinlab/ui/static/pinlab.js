@@ -5,6 +5,14 @@
   if (window.PinLab) return;
   const words = window.PinLabText;
 
+  // Gradio moves its lists by script, where the style sheet's rule for people who want no motion does not reach.
+  const calm = matchMedia("(prefers-reduced-motion: reduce)"), animate = Element.prototype.animate;
+  Element.prototype.animate = function (frames, options) {
+    if (!calm.matches) return animate.call(this, frames, options);
+    const given = typeof options === "object" ? options : {};
+    return animate.call(this, frames, { ...given, duration: 0, delay: 0, endDelay: 0, iterations: 1 });
+  };
+
   // ---- building blocks -------------------------------------------------------------------------
   // el("p", {class: "x", onclick: f}, "text", child, null): attributes by name, functions as listeners.
   function el(tag, attributes, ...children) {
@@ -171,6 +179,17 @@
       el("span", { class: "pl-evidence-bar", "aria-hidden": "true" }, bar), el("b", {}, row.value));
   }
 
+  // Gradio makes each picture of the question a list item that is in no list, all of one name. Its field comes and goes
+  // as Gradio likes, so the document is watched; looking for a picture costs nothing where there is none.
+  // Its long lists of options scroll, so browsers would let the Tab key stop at them, and lose it when they close.
+  new MutationObserver(() => {
+    document.querySelectorAll("#words .thumbnail-wrapper").forEach((item, i) => {
+      item.setAttribute("role", "group");
+      item.setAttribute("aria-label", fill(words.upload, { number: i + 1 }));
+    });
+    for (const list of document.querySelectorAll("ul.option-list")) list.tabIndex = -1;
+  }).observe(document, { childList: true, subtree: true });
+
   const refining = {
     why(root, props, trigger) {
       send = trigger;
@@ -216,7 +235,7 @@
       return () => {
         const view = props.value;
         if (!view.rows.length) { root.replaceChildren(); return; }
-        root.replaceChildren(el("h3", {}, view.title),
+        root.replaceChildren(el("h2", { class: "pl-uploads-title" }, view.title),
           el("ul", { class: "pl-uploads-rows" }, view.rows.map((row) => el("li", { class: `is-${row.kind}` },
             el("p", {}, el("b", {}, `${row.name}: `), row.words),
             row.far ? el("p", { class: "pl-far" }, el("b", { "aria-hidden": "true" }, "! "), row.far) : el("p", { class: "pl-muted" }, row.near),
@@ -288,6 +307,7 @@
       const head = el("header", { class: "pl-side-head" });
       const message = el("p", { class: "pl-side-message" });
       const list = el("ol", { class: "pl-grid" });
+      let drawn = "";
       root.append(head, message, list);
       for (let i = 0; i < 10; i += 1) list.append(el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" })));
       return () => {
@@ -304,7 +324,10 @@
         list.setAttribute("aria-label", `${view.place}: ${view.title}`);
         message.textContent = stale ? words.stale : view.message;
         const side = root.closest(".pl-right") ? 1 : 0;
-        if (view.state === "ok") list.replaceChildren(...view.hits.map((card) => tile(card, (c) => openPin(c, side))));
+        // The same hits are not drawn again: a tile that the keyboard is on would be lost.
+        const hits = view.state === "ok" ? JSON.stringify(view.hits) : "";
+        if (hits && hits !== drawn) list.replaceChildren(...view.hits.map((card) => tile(card, (c) => openPin(c, side))));
+        drawn = hits;
         if (view.state === "failed" || view.state === "empty") {
           list.replaceChildren(...Array.from({ length: 10 }, () => el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" }))));
         }
