@@ -65,9 +65,9 @@ def test_hits_are_those_of_the_lab(deck: Deck, lab: FakeLab) -> None:
 
 def test_both_sides_get_the_same_question(deck: Deck, lab: FakeLab) -> None:
     ask(deck)
-    (left, asked_left), (right, asked_right) = lab.asked
-    assert (left, right) == PAIR
-    assert asked_left is asked_right
+    (first, asked_first), (second, asked_second) = lab.asked
+    assert (first, second) == ("swapped", "full"), "the side that looks at no picture is asked first"
+    assert asked_first is asked_second
 
 
 def test_nothing_asked_is_said_beside_the_field(deck: Deck) -> None:
@@ -344,11 +344,11 @@ def test_words_and_uploads_do_not_count_as_recall(deck: Deck) -> None:
     assert block(counters(view.visit), "recall")["note"] == text.BOARDS_NONE
 
 
-def test_pairs_have_their_own_totals(deck: Deck) -> None:
+def test_pairs_have_their_own_totals(deck: Deck, lab: FakeLab) -> None:
     visit = ask(deck).visit
     assert counters(visit, pair=("full", "nearest"))["message"] == text.TOTALS_EMPTY
     assert block(counters(visit), "requests")["big"] == "1"
-    assert compare.choose_models("halloween", "full", "nearest")[0]["now"] == "halloween|full|nearest"
+    assert compare.choose_models(lab, "halloween", "full", "nearest")[0]["now"] == "halloween|full|nearest"
 
 
 def test_visitors_are_apart(deck: Deck) -> None:

@@ -94,7 +94,7 @@ def test_liking_asks_both_models_again_at_once(deck: Deck, lab: FakeLab) -> None
     tray, *again = refine.shape(deck, "unlike", disliked, *asked(again[6], tasted=tray))
     again = asking.View(*again)
     assert [(name, q.liked, q.disliked) for name, q in lab.asked[-2:]] == [
-        (name, (liked,), (disliked,)) for name in PAIR
+        (name, (liked,), (disliked,)) for name in reversed(PAIR)
     ]
     shown = {card["pin"] for side in (again.left, again.right) for card in side["hits"]}
     assert not shown & {liked, disliked}

@@ -1,9 +1,18 @@
-"""A question of a visitor, asked of both models: everything on the Compare page that an answer changes."""
+"""A question of a visitor, asked of both models: everything on the Compare page that an answer changes.
+
+The side that looks at no picture is asked first, and is shown as soon as it can be without harm: a browser that draws
+on the machine that answers would be measured as a part of the other answer. So the first answer waits `PATIENCE_S` for
+the second, in which time the bundled models have answered both; where the second takes longer, drawing ten pictures is
+little beside it, and the first is on screen meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gradio as gr
 
 from pinlab.records import Answer, PinLabError, Query
 from pinlab.ui import cards, inputs, ranks, state
@@ -31,7 +40,17 @@ class View(NamedTuple):
     uploads: dict
 
 
-def recommend(
+PATIENCE_S = 0.12
+_seconds = ThreadPoolExecutor(8, thread_name_prefix="second answers")  # they wait in the lab's line, not for a core
+
+
+def recommend(deck: Deck, *question: Any, **more: Any) -> View:
+    """Both answers to a question, as `show_answers` shows them in the end."""
+    *_, view = show_answers(deck, *question, **more, patience=None)
+    return view
+
+
+def show_answers(
     deck: Deck,
     board: str,
     words: dict | None,
@@ -40,17 +59,17 @@ def recommend(
     price: dict,
     visit: dict,
     taste: Any = None,
-    thread: dict | None = None,
-) -> View:
-    """Ask both models. Nothing is sent before both have answered: a browser that draws on the same machine would be
-    measured as a part of the answers (the page dims the old ones by itself when that takes a while).
+    thread: Any = None,
+    patience: float | None = PATIENCE_S,
+) -> Iterator[View]:
+    """Ask both models: the first answer by itself where the second takes longer than `patience` seconds, then both.
 
     Args:
         board: a board id, or an empty string.
         words: {"text", "files"} as the multimodal text box gives them.
         price: as `cards.price_view` gives it.
-        visit: this visitor's state. taste: of this visitor, as the browser sent it. thread: where the question starts
-            when no board is chosen, and its follow-ups.
+        visit: this visitor's state. taste: of this visitor. thread: where the question starts when no board is chosen,
+            and its follow-ups. Both as the browser sent them.
     """
     lab, names = deck.lab, (left, right)
     question = question_of(lab, board, words, taste, thread)
@@ -60,8 +79,17 @@ def recommend(
     try:
         query, problems = query_of(lab, question)
     except PinLabError as error:
-        return _view(deck, [str(error)], None, sides, (None, None), price, visit, shaped)
-    given = [ask(lab, name, query, state.K) for name in names]
+        yield _view(deck, [str(error)], None, sides, (None, None), price, visit, shaped)
+        return
+    given: list[tuple[Answer | None, str]] = [(None, "")] * 2
+    first = first_asked(deck, names)
+    given[first] = ask(lab, names[first], query, state.K)
+    second = _seconds.submit(ask, lab, names[1 - first], query, state.K)
+    try:
+        given[1 - first] = second.result(timeout=patience)
+    except TimeoutError:
+        yield _one_side(deck, first, sides[first], given[first], query, price)
+        given[1 - first] = second.result()
     answers = (given[0][0], given[1][0])
     sides = [
         _after(deck, side, *one, query, other)
@@ -69,9 +97,25 @@ def recommend(
     ]
     visit = state.add_answers(lab, visit, names, query, answers)
     visit = state.remember(visit, names, query, answers, question)
-    first = inputs.query_words(lab, query)
-    shaped |= {"conversation": conversation_view(deck, names, first, thread)}
-    return _view(deck, problems, query, sides, answers, price, visit, shaped)
+    shaped |= {"conversation": conversation_view(deck, names, inputs.query_words(lab, query), thread)}
+    yield _view(deck, problems, query, sides, answers, price, visit, shaped)
+
+
+def first_asked(deck: Deck, names: tuple[str, str]) -> int:
+    """The place of the side that is asked first: the one that looks at no picture when asked, else the left one."""
+    looks = [deck.variants[name].uses_tower for name in names]
+    return int(looks == [True, False])
+
+
+def _one_side(
+    deck: Deck, place: int, side: dict, given: tuple[Answer | None, str], query: Query, price: dict
+) -> View:
+    """A view of one answer, which leaves everything else as it is."""
+    answer, failure = given
+    name = ("left", "right")[place]
+    cost = cards.cost_view(deck.lab, answer.cost if answer else None, price)
+    shown = {name: _after(deck, side, answer, failure, query, None), f"{name}_cost": cost}
+    return View(**{field: shown.get(field, gr.skip()) for field in View._fields})
 
 
 def _after(deck: Deck, side: dict, answer: Answer | None, failure: str, query: Query, other: Answer | None) -> dict:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from pinlab.records import PinLabError
-from pinlab.ui import apart, cards, inputs, refine, runs, state, text, why
-from pinlab.ui.asking import question_key, recommend
+from pinlab.ui import apart, cards, inputs, kept, refine, runs, state, text, why
+from pinlab.ui.asking import View, question_key, recommend, show_answers
 from pinlab.ui.cards import Deck
-from pinlab.ui.question import new_thread
+from pinlab.ui.question import new_thread, read_thread
 from pinlab.ui.taste import new_taste
 from pinlab.ui.widgets import ANSWERS, LAST, QUICK, RUNS, widget
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pinlab.lab import Lab
 
 FIRST_BOARD = "halloween"
+ASKING = "(...question) => { window.PinLab.asking(question[0]); return question; }"
 
 
 def first_board(lab: Lab) -> str:
@@ -40,9 +41,9 @@ def limit_boards(lab: Lab, only: bool, board: str, left: str, right: str) -> tup
     return gr.update(choices=choices), gr.update(info=words)
 
 
-def choose_board(deck: Deck, board: str, left: str, right: str, thread: dict) -> tuple[dict, dict, dict, dict]:
+def choose_board(deck: Deck, board: str, left: str, right: str, thread: Any) -> tuple[dict, dict, dict, dict]:
     """As `show_board`; pins that were searched from are left for the board."""
-    thread = thread | {"start": []} if board else thread
+    thread = read_thread(deck.lab, thread) | ({"start": []} if board else {})
     return *show_board(deck, board, left, right, thread["start"]), thread
 
 
@@ -57,10 +58,45 @@ def show_board(
         return {"pins": [], "lines": [str(error)], "label": text.STRIP_LABEL}, stale, stale
 
 
-def choose_models(board: str, left: str, right: str, thread: dict | None = None) -> tuple[dict, dict]:
+def choose_models(lab: Lab, board: str, left: str, right: str, thread: Any = None) -> tuple[dict, dict]:
     """Another pair of models was chosen: the sides' answers now belong to another question."""
-    stale = gr.update(now=question_key(board, left, right, (thread or new_thread())["start"]))
+    stale = gr.update(now=question_key(board, left, right, read_thread(lab, thread)["start"]))
     return stale, stale
+
+
+def ask_board(deck: Deck, board: str, *question: Any) -> Iterator[tuple]:
+    """A board was picked: both answers to it at once. Where none was picked, the words may still have to be written.
+
+    Args:
+        question: the other inputs of `show_answers`.
+    """
+    if board:
+        yield from show_answers(deck, board, *question)
+    else:
+        yield (gr.skip(),) * len(View._fields)
+
+
+def open_page(deck: Deck, fields: Any, price: dict, visit: dict, taste: Any, thread: Any) -> tuple:
+    """The page was opened: what this browser kept of the last time is put back, and both models are asked.
+
+    Args:
+        fields, taste, thread: as the browser sent them. price, visit: this visitor's states.
+
+    Returns:
+        what the fields of `kept.FIELDS` become, the strip, the thread, and a view.
+    """
+    fields, thread = kept.read_fields(deck.lab, fields), read_thread(deck.lab, thread)
+    first = first_pair(list(deck.variants))
+    board = first_board(deck.lab) if fields["board"] is None else fields["board"]
+    left, right = (fields[side] or name for side, name in zip(("left", "right"), first, strict=True))
+    words = {"text": fields["text"], "files": []}
+    view = recommend(deck, board, words, left, right, price, visit, taste, thread)
+    view = view._replace(problem={"messages": [*kept.notes(fields), *view.problem["messages"]]})
+    # A field without anything to put back is left alone: the visitor may be typing into it already.
+    back = {"board": fields["board"], "words": words if fields["text"] else None, "left": fields["left"]}
+    back |= {"right": fields["right"], "count": fields["count"], "seed": fields["seed"]}
+    put = [gr.skip() if back[name] is None else back[name] for name in kept.FIELDS]
+    return *put, cards.strip_view(deck, board, thread["start"]), thread, *view
 
 
 def choose_price(lab: Lab, choice: int, visit: dict) -> tuple[float, dict, dict, dict]:
@@ -107,16 +143,16 @@ class Page(NamedTuple):
     tray: gr.HTML
     why: gr.HTML
     taste: gr.BrowserState
-    thread: gr.State
+    thread: gr.BrowserState
 
     @property
     def question(self) -> list:
-        """The inputs of `recommend`."""
+        """The inputs of `recommend` and `show_answers`."""
         return [self.board, self.words, self.left, self.right, self.price, self.visit, self.taste, self.thread]
 
     @property
     def answered(self) -> list:
-        """The outputs of `recommend`."""
+        """Their outputs."""
         shaped = [self.tray, self.conversation, self.uploads]
         return [self.problem, self.asked, *self.sides, *self.costs, self.visit, *shaped]
 
@@ -129,11 +165,10 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
     with gr.Tab(text.TAB_COMPARE, id="compare", elem_id="tab-compare"):
         # States stand inside the tab: beside it, Gradio would count them as tabs.
         visit, draws = gr.State(state.new_visit()), gr.State(state.new_draws())
-        price, thread = gr.State(cards.price_view(listed, None)), gr.State(new_thread())
-        # The key names the lab: a taste is made of its pins. The secret hides nothing from the visitor whose taste it
-        # is; both are given because Gradio would otherwise draw new ones, and forget, at every start.
-        lab_key = f"pinlab-taste-{deck.lab.catalog.content_hash[:12]}"
-        taste = gr.BrowserState(new_taste(), storage_key=lab_key, secret=lab_key)
+        price = gr.State(cards.price_view(listed, None))
+        taste = kept.browser_state(deck.lab, "taste", new_taste())
+        thread = kept.browser_state(deck.lab, "thread", new_thread())
+        fields = kept.browser_state(deck.lab, "fields", kept.new_fields())
         with gr.Row(elem_id="question"):
             board, strip, only_apart = _board_column(deck)
             words, uploads, problem, left, right, go = _question_column(deck, pair)
@@ -149,9 +184,10 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
             only_apart, uploads, *shaping, why_widget, taste, thread,
         )  # fmt: skip
         with gr.Row(elem_id="more"):
-            _run_panel(deck.lab, page)
+            count, seed = _run_panel(deck.lab, page)
             _price_panel(deck.lab, page, listed)
-    _question_events(deck, demo, page)
+    _question_events(deck, page)
+    _kept_events(deck, demo, page, fields, (page.board, page.words, page.left, page.right, count, seed))
     return page
 
 
@@ -201,17 +237,18 @@ def _side(deck: Deck, name: str, place: int) -> tuple[gr.HTML, gr.HTML]:
     return side, cost
 
 
-def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
-    ask_both = partial(recommend, deck)
+def _question_events(deck: Deck, page: Page) -> None:
+    ask_both = partial(show_answers, deck)
     question, answered = page.question, page.answered
     # A click while an answer is on its way is kept, not dropped.
     keep: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", **ANSWERS}
     gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
-    demo.load(ask_both, question, answered, show_progress="hidden", **ANSWERS)
+    # Not `input`: it comes also when a search in the list is given up and nothing was picked.
+    page.board.select(partial(ask_board, deck), question, answered, js=ASKING, **keep)
     refine.connect(deck, page, question, answered, keep)
     key = [page.board, page.left, page.right, page.thread]
     page.board.change(partial(choose_board, deck), key, [page.strip, *page.sides, page.thread], **QUICK)
-    gr.on([page.left.input, page.right.input], choose_models, key, list(page.sides), **QUICK)
+    gr.on([page.left.input, page.right.input], partial(choose_models, deck.lab), key, list(page.sides), **QUICK)
     limited = [page.apart, page.board, page.left, page.right]
     changes = [page.apart.input, page.left.input, page.right.input]
     gr.on(changes, partial(limit_boards, deck.lab), limited, [page.board, page.apart], **QUICK)
@@ -220,7 +257,21 @@ def _question_events(deck: Deck, demo: gr.Blocks, page: Page) -> None:
     gr.on([part.change for part in counted], state.totals_view, counted, page.totals, **LAST)
 
 
-def _run_panel(lab: Lab, page: Page) -> None:
+def _kept_events(deck: Deck, demo: gr.Blocks, page: Page, fields: gr.BrowserState, shown: tuple) -> None:
+    """What the browser keeps, and puts back. `shown`: the components of `kept.FIELDS`.
+
+    Nothing is kept before something was done: a change that comes with opening the page would be written over what is
+    to be put back. Every question changes the visit, and most of what is done is a question.
+    """
+    opened = [*shown, page.strip, page.thread, *page.answered]
+    sent = [fields, page.price, page.visit, page.taste, page.thread]
+    demo.load(partial(open_page, deck), sent, opened, show_progress="hidden", **ANSWERS)
+    # Gradio's box for words and pictures has an `input` event that never fires, and a `change` that fires at once.
+    done = [page.visit.change, page.words.change, *(part.input for part in shown if part is not page.words)]
+    gr.on(done, None, list(shown), fields, js=kept.KEEP, **QUICK)
+
+
+def _run_panel(lab: Lab, page: Page) -> tuple[gr.Number, gr.Number]:
     with gr.Column(scale=5, min_width=320, elem_id="run-panel", elem_classes=["pl-panel"]):
         view = widget("run", runs.idle_run(), "run")
         with gr.Row(elem_id="run-controls"):
@@ -241,6 +292,7 @@ def _run_panel(lab: Lab, page: Page) -> None:
     start.click(run, asked, [view, page.draws, start, stop], show_progress="hidden", **RUNS)
     stop.click(end, None, stop, **QUICK)
     count.change(runs.button_label, count, start, **QUICK)
+    return count, seed
 
 
 def _price_panel(lab: Lab, page: Page, listed: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from pinlab.embed.project import place
 from pinlab.records import PinLabError
 from pinlab.ui import inputs, selection, static_map, text
-from pinlab.ui.asking import recommend
+from pinlab.ui.asking import show_answers
 from pinlab.ui.cards import LABEL_LENGTH, Deck, clean, strip_view
 from pinlab.ui.columns import SPACES, MapData
 from pinlab.ui.compare import Page
@@ -192,7 +192,7 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
     plot.forget(forgotten, own, [own, plot], **QUICK)
     upload.upload(placed, upload, [plot, upload], **ANSWERS)
     asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.thread, page.strip, tabs], **QUICK)
-    asked.then(partial(recommend, deck), page.question, page.answered, show_progress="hidden", **ANSWERS)
+    asked.then(partial(show_answers, deck), page.question, page.answered, show_progress="hidden", **ANSWERS)
 
 
 def _radio(choices: dict[str, str], label: str, elem_id: str, scale: int) -> gr.Radio:

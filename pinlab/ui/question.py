@@ -1,7 +1,8 @@
 """A visitor's whole question as plain data: board or pins, words, files, taste and follow-ups; and its `Query`.
 
-The thread, where a question starts and how it was refined, lives in `gr.State`. The question itself is kept in the
-visit, so that a hit can be explained by what was really asked, whatever stands in the fields by then.
+The thread, where a question starts and how it was refined, lives in the visitor's browser (`gr.BrowserState`), so that
+a refresh keeps it, and is read like anything a browser sends. The question itself is kept in the visit, so that a hit
+can be explained by what was really asked, whatever stands in the fields by then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pinlab.recommend.shelf import MAX_TURN_LENGTH, MAX_TURNS
 from pinlab.records import PinLabError, Query
 from pinlab.ui import inputs, text
 from pinlab.ui.cards import LABEL_LENGTH, clean, reads_words
+from pinlab.ui.selection import ASKED
 from pinlab.ui.taste import read_taste
 
 if TYPE_CHECKING:
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
 def new_thread() -> dict:
     """Nothing to start from but the fields, and no follow-up yet."""
     return {"start": [], "turns": []}
+
+
+def read_thread(lab: Lab, value: Any) -> dict:
+    """The thread that a browser sent, cut down to what can be one."""
+    if not isinstance(value, dict):
+        return new_thread()
+    start, turns = (found if isinstance(found, list) else [] for found in (value.get("start"), value.get("turns")))
+    pins = dict.fromkeys(pin for pin in start if isinstance(pin, str) and pin in lab.catalog.row)
+    lines = [turn.strip() for turn in turns[:MAX_TURNS] if isinstance(turn, str)]
+    return {"start": list(pins)[:ASKED], "turns": [line for line in lines if 0 < len(line) <= MAX_TURN_LENGTH]}
 
 
 def add_turn(thread: dict, line: Any) -> dict:
@@ -38,9 +50,9 @@ def add_turn(thread: dict, line: Any) -> dict:
     return thread | {"turns": [*thread["turns"], line]}
 
 
-def question_of(lab: Lab, board: str | None, words: dict | None, taste: Any, thread: dict | None) -> dict:
+def question_of(lab: Lab, board: str | None, words: dict | None, taste: Any, thread: Any) -> dict:
     """The question on the page. What was chosen as a board hides pins that the visitor searched from before."""
-    words, thread, taste = words or {}, thread or new_thread(), read_taste(lab, taste)
+    words, thread, taste = words or {}, read_thread(lab, thread), read_taste(lab, taste)
     return {
         "board": board or "",
         "start": [] if board else list(thread["start"]),
@@ -91,9 +103,9 @@ def query_words(lab: Lab, query: Query) -> str:
     return " + ".join(part for part in parts if part)
 
 
-def conversation_view(deck: Deck, names: Sequence[str], first: str, thread: dict | None, effect: str = "") -> dict:
+def conversation_view(deck: Deck, names: Sequence[str], first: str, thread: Any, effect: str = "") -> dict:
     """The conversation: the question, each follow-up, what the last one changed, and what is known of follow-ups."""
-    turns = [clean(turn, 200) for turn in (thread or new_thread())["turns"]]
+    turns = [clean(turn, 200) for turn in read_thread(deck.lab, thread)["turns"]]
     deaf = [deck.variants[name].title for name in names if name in deck.variants and not reads_words(deck, name)]
     notes = [text.FOLLOW_UNTRAINED, *(text.FOLLOW_DEAF.format(names=name) for name in dict.fromkeys(deaf))]
     return {

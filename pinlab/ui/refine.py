@@ -12,7 +12,7 @@ from pinlab.recommend.shelf import MAX_TURN_LENGTH
 from pinlab.records import PinLabError
 from pinlab.ui import cards, text, why
 from pinlab.ui.asking import View, question_key, recommend
-from pinlab.ui.question import add_turn, conversation_view, effect_words, new_thread
+from pinlab.ui.question import add_turn, conversation_view, effect_words, new_thread, read_thread
 from pinlab.ui.taste import changed, tray_view
 from pinlab.ui.widgets import ANSWERS, QUICK, widget
 
@@ -39,7 +39,7 @@ def follow(deck: Deck, line: Any, *question: Any) -> tuple:
     Args:
         question: the inputs named in QUESTION.
     """
-    visit, thread = question[-3], question[-1]
+    visit, thread = question[-3], read_thread(deck.lab, question[-1])
     try:
         if not visit["last"]:
             raise PinLabError(text.FOLLOW_NOTHING)
@@ -53,7 +53,7 @@ def follow(deck: Deck, line: Any, *question: Any) -> tuple:
 
 def start_over(deck: Deck, *question: Any) -> tuple:
     """The follow-ups are forgotten, and both answers are those to the first question again."""
-    thread = question[-1] | {"turns": []}
+    thread = read_thread(deck.lab, question[-1]) | {"turns": []}
     return thread, *_ask(deck, question, thread=thread)
 
 

@@ -30,6 +30,7 @@ STRIP_PICKED = "Both models are shown these pins, which you chose on the map. Ch
 STRIP_LABEL = "Pins shown to both models"
 
 PROBLEM_NOTHING = "There is nothing to ask yet: choose a board, add a picture or write some words."
+KEPT_PICTURES = "Pictures are not kept over a refresh, only words and choices. Add yours again to ask with them."
 PROBLEM_LEFT_OUT = "{message} It was left out."
 PROBLEM_TOO_MANY = "{count} pictures are too many for one question: at most {limit}."
 PROBLEM_TOO_LONG = "The words are {count} characters long: at most {limit}."
@@ -45,6 +46,7 @@ SIDE_LABELS = ("Left answer", "Right answer")
 SIDE_WAITING = "Press Recommend to see ten pins."
 SIDE_NO_HITS = "This model found no candidate pins."
 SIDE_STALE = "The question changed. Press Recommend."
+SIDE_ASKING = "The question changed. The answer is on its way."
 SIDE_FAILED = "This side could not answer. The other side is not affected."
 SIDE_CRASHED = "This side failed on the server and the failure was logged. The other side is not affected."
 FOUND = "{hits} of {most} held-out pins found"
@@ -426,6 +428,7 @@ SCRIPT = {
     "whyLoading": WHY_LOADING,
     "act": {"search": ACT_SEARCH, "like": ACT_LIKE, "unlike": ACT_UNLIKE, "large": ACT_LARGE, "small": ACT_SMALL},
     "stale": SIDE_STALE,
+    "asking": SIDE_ASKING,
     "untitled": UNTITLED,
     "upload": UPLOAD_NAME,
     "held": "✓ filed here",

@@ -38,7 +38,6 @@ def choose_board(page: Page) -> None:
     page.locator("#board input").fill(BOARD)
     page.get_by_role("option").filter(has_text=BOARD).first.click()
     page.locator("#strip").get_by_text("held out").wait_for()
-    page.get_by_role("button", name="Recommend").click()
     page.locator("#asked").get_by_text(BOARD).wait_for()
     page.locator("#right-side [data-state=ok]").wait_for()
 

@@ -295,7 +295,7 @@
 
     problem(root, props) {
       root.setAttribute("role", "alert");
-      return () => root.replaceChildren(...props.value.messages.map((message) => el("p", {}, el("b", { "aria-hidden": "true" }, "! "), message)));
+      return () => { if (props.value.messages.length) waiting(false); root.replaceChildren(...props.value.messages.map((message) => el("p", {}, el("b", { "aria-hidden": "true" }, "! "), message))); };
     },
 
     asked(root, props) {
@@ -310,8 +310,10 @@
       let drawn = "";
       root.append(head, message, list);
       for (let i = 0; i < 10; i += 1) list.append(el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" })));
+      let seen = null;
       return () => {
         const view = props.value;
+        if (view !== seen) { seen = view; answered(root); }
         const found = view.found;
         head.replaceChildren(
           el("h2", {}, view.title, el("span", { class: "pl-muted pl-tokens" }, view.tokens)),
@@ -320,9 +322,8 @@
             el("span", {}, found ? found.words : "")));
         const stale = view.state === "ok" && props.now && props.now !== view.key;
         root.dataset.state = stale ? "stale" : view.state;
-        waiting(false);
         list.setAttribute("aria-label", `${view.place}: ${view.title}`);
-        message.textContent = stale ? words.stale : view.message;
+        message.textContent = stale ? (waitingFor.has(column(root)) ? words.asking : words.stale) : view.message;
         const side = root.closest(".pl-right") ? 1 : 0;
         // The same hits are not drawn again: a tile that the keyboard is on would be lost.
         const hits = view.state === "ok" ? JSON.stringify(view.hits) : "";
@@ -337,6 +338,7 @@
     cost(root, props) {
       return () => {
         const view = props.value;
+        answered(root); // no two costs are alike, so this is drawn with every answer
         const stages = el("div", { class: "pl-stages", role: "img", "aria-label": `${words.stages}: ${view.stages.map((s) => `${s.label} ${s.ms}`).join(", ")}` },
           view.stages.map((stage) => {
             const part = el("i", { class: `pl-stage is-${stage.name}`, title: `${stage.label}: ${stage.ms}` });
@@ -470,17 +472,32 @@
   }
 
   // Old answers are dimmed when new ones take a while. Not at once: drawing costs time on the machine that answers,
-  // when that is this one.
+  // when that is this one. Each side is waited for by itself: the faster one may be shown before the other.
   let patience = 0;
+  const waitingFor = new Set(); // columns
+  const column = (node) => node.closest(".pl-column");
+  const busy = (where, on) => where?.querySelector(".pl-grid")?.setAttribute("aria-busy", String(on));
+  function answered(node) {
+    waitingFor.delete(column(node));
+    busy(column(node), false);
+  }
   function waiting(on) {
     clearTimeout(patience);
-    for (const grid of document.querySelectorAll(".pl-grid")) grid.setAttribute("aria-busy", "false");
+    const columns = document.querySelectorAll(".pl-column");
+    waitingFor.clear();
+    for (const one of columns) busy(one, false);
     if (!on) return;
-    patience = setTimeout(() => {
-      for (const grid of document.querySelectorAll(".pl-grid")) grid.setAttribute("aria-busy", "true");
-    }, 400);
+    for (const one of columns) waitingFor.add(one);
+    patience = setTimeout(() => { for (const one of waitingFor) busy(one, true); }, 400);
   }
   document.addEventListener("click", (event) => { if (event.target.closest("#go")) waiting(true); });
+
+  // A board was picked, and is asked about at once; no board is none to ask about.
+  function asking(board) { if (board) waiting(true); }
+
+  // What the browser keeps of the page's fields; read again by pinlab/ui/kept.py.
+  const kept = (board, asked, left, right, count, seed) =>
+    ({ board, text: asked?.text ?? "", pictures: Boolean(asked?.files?.length), left, right, count, seed });
 
   // Gradio's dropdown filters on key presses only, and typing into it adds to the chosen board's name. So the name is
   // selected on entry, and pasted or dictated text counts as a key press too.
@@ -499,5 +516,5 @@
     if (kind === "header") rememberedTheme();
   }
 
-  window.PinLab = { mount, el, fill, picture, load, words, tag };
+  window.PinLab = { mount, el, fill, picture, load, words, tag, asking, kept };
 })();
