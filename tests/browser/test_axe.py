@@ -90,6 +90,7 @@ def test_compare(visit: Opened, looks: Looks, tmp_path: Path) -> None:
     look_at(page, looks, "another question and a run")
 
 
+@pytest.mark.slow
 @LOOKS
 def test_map(visit: Opened, looks: Looks) -> None:
     page = calm(visit)
@@ -108,6 +109,7 @@ def test_map(visit: Opened, looks: Looks) -> None:
     look_at(page, looks, "a selection, a board, the table and a pin")
 
 
+@pytest.mark.slow
 @LOOKS
 def test_scoreboard(visit: Opened, looks: Looks) -> None:
     page = calm(visit, flags=())
@@ -124,6 +126,7 @@ def test_scoreboard(visit: Opened, looks: Looks) -> None:
     look_at(page, looks, "everything unfolded, a problem and a run")
 
 
+@pytest.mark.slow
 @LOOKS
 def test_limits_models_and_about(visit: Opened, looks: Looks) -> None:
     page = calm(visit, flags=())

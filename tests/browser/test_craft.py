@@ -76,6 +76,7 @@ CUT = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_at_any_width(visit: Opened) -> None:
     page = visit(flags=(), reduced_motion="reduce")
     for name in PAGES:
