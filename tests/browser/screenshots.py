@@ -17,12 +17,12 @@ from tests.browser import site
 
 FOLDER = site.BUNDLED.parent / "screenshots"
 SIZES = {1280: 860, 390: 844}
-COLOURS = 256
+COLOURS = 96
 BOARD = "sailing"
 
 
 def shoot(page: Page, path: Path) -> None:
-    """The whole page as a PNG of at most 256 colours."""
+    """The whole page as a PNG of at most COLOURS colours."""
     page.wait_for_function(
         "[...document.images].filter(i => i.offsetParent && i.loading !== 'lazy').every(i => i.naturalWidth > 0)"
     )
