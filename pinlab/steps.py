@@ -194,9 +194,13 @@ class Workshop:
         """Take the vision layer out, train projector and text stack on stored embeddings."""
         tuned, tokenizer, record = self.tuned()
         plan, name = recipe.with_seed(self._plan("swapped"), seed), _folder("swapped", seed)
+        before = _weight_bytes(tuned)
         projector, outcome = self._run_swapped(tuned, tokenizer, name, plan)
+        after = _weight_bytes(tuned, projector)
+        _say(f"{name}: {after / 1e6:,.1f} MB of weights without the vision layer, {before / 1e6:,.1f} MB with it")
         extra = {f"projector.{key}": value for key, value in projector.state_dict().items()}
-        training = self._record("swapped", plan, outcome) | {"tuned": record}
+        memory = {"with_vision_layer": before, "without": after}
+        training = self._record("swapped", plan, outcome) | {"tuned": record, "weight_bytes": memory}
         save_backbone(self.models / name, tuned, None, training, extra)
 
     def train_pooled(self, name: str) -> None:
@@ -461,6 +465,11 @@ def _is_fresh(path: Path, key: dict[str, str]) -> bool:
 def _stored(table: Tensor) -> Tensor:
     # Trained on what the table will give back: int8 and its rounding included.
     return dequantise(*quantise(table))
+
+
+def _weight_bytes(*parts: nn.Module) -> int:
+    """Bytes of all parameters in memory."""
+    return sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
 
 
 def _say(line: str) -> None:

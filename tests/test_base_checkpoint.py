@@ -62,6 +62,9 @@ def test_every_model_is_an_adapter_and_the_checkpoint_stays_where_it_is() -> Non
     assert set(pointer["shards"]) == {path.name for path in (folder() / "tiny").glob("*.safetensors")}
     record = json.loads((models / "swapped" / "training.json").read_text())
     assert record["command"] == f"python -m pinlab train LAB --base {folder() / 'tiny'}"
+    memory, tower = record["weight_bytes"], released.look_into(folder() / "tiny").parameters["vision layer"]
+    assert 0 < memory["without"] < memory["with_vision_layer"]
+    assert memory["with_vision_layer"] > 4 * tower
 
 
 def test_trained_again_it_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
