@@ -271,7 +271,7 @@ class Bench:
 
     def _products(self, point: Point) -> list[tuple[Tensor, Tensor]]:
         """(rows, weights) of every matrix product of a swapped answer, in order, on random rows: no answer can be
-        quicker than these. Attention's own products, a thousandth of them, are left out."""
+        quicker than these. Attention's own products are left out: 0.4 % of the FLOPs at 2B and 10 pins, 3 % on nano."""
         tokens = self.setup.shapes.count("swapped", point).tokens
         parts = ((self.projector, point.pins), (self.backbone.qwen.language_model, tokens), (self.backbone.head, 1))
         layers = [(m, rows) for part, rows in parts for m in part.modules() if isinstance(m, torch.nn.Linear)]
