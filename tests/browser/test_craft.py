@@ -178,12 +178,13 @@ SHIFTS = """() => {
 @pytest.mark.parametrize("width", [1280, 390])
 def test_tiles_keep_their_places_while_pictures_load(visit: Opened, width: int) -> None:
     page = visit(width=width, flags=())
+    expect(page.locator("#total-requests .pl-big")).to_have_text("1")  # the last thing that a first answer draws
     held: list[Route] = []
     page.route("**/pins/**", lambda route: held.append(route))  # asked for, and not answered
     page.evaluate(SHIFTS)
-    title = choose_board(page, "animal")
-    page.get_by_role("button", name="Recommend").click()
+    title = choose_board(page, "animal")  # which asks about it
     expect(page.locator("#asked")).to_contain_text(title)
+    expect(page.locator("#total-requests .pl-big")).to_have_text("2")  # and ranks, which need both answers, are drawn
     expect(page.locator(".pl-side [data-state=ok] .pl-tile")).to_have_count(20)
     page.wait_for_function("[...document.querySelectorAll('.pl-side img')].some(image => !image.complete)")
     before = page.evaluate(BOXES)
