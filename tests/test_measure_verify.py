@@ -192,19 +192,36 @@ def test_an_error_in_a_thread_is_raised(subject: Subject, queries: list[Query]) 
 
 def test_positions_left_to_the_model_fall_into_the_rope_deltas_trap(subject: Subject, queries: list[Query]) -> None:
     """A request of embeddings without positions moves by what the one before it left behind (transformers 5.23)."""
-    for name, model in models(subject):
-        qwen = cast(Any, model.backbone.qwen)
+    qwen = cast(Any, subject.full).backbone.qwen
 
-        def positionless(module: Any, args: Any, given: dict) -> tuple[Any, dict]:
-            embeds = module.get_input_embeddings()(given["input_ids"])
-            return args, given | {"position_ids": None, "input_ids": None, "inputs_embeds": embeds}
+    def positionless(module: Any, args: Any, given: dict) -> tuple[Any, dict]:
+        embeds = module.get_input_embeddings()(given["input_ids"])
+        return args, given | {"position_ids": None, "input_ids": None, "inputs_embeds": embeds}
 
-        handle = qwen.register_forward_pre_hook(positionless, with_kwargs=True)
-        try:
-            assert row_of(f"order of requests: {name}", subject, queries).passed is False
-        finally:
-            handle.remove()
-        assert qwen.rope_deltas is None
+    handle = qwen.register_forward_pre_hook(positionless, with_kwargs=True)
+    try:
+        assert row_of("order of requests: full", subject, queries).passed is False
+    finally:
+        handle.remove()
+    assert qwen.rope_deltas is None
+
+
+def test_swapped_positions_that_follow_the_request_before_fail(subject: Subject, queries: list[Query]) -> None:
+    """`swapped` asks the text stack itself; were its positions the outer model's, they would carry the same trap."""
+    qwen = cast(Any, subject.swapped).backbone.qwen
+
+    def shifted(module: Any, args: Any, given: dict) -> tuple[Any, dict]:
+        if qwen.rope_deltas is None:
+            return args, given
+        # A shift of all positions alone changes nothing (rotary positions are relative); a stretch does.
+        return args, given | {"position_ids": given["position_ids"] * (1 + int(qwen.rope_deltas.max()))}
+
+    handle = qwen.language_model.register_forward_pre_hook(shifted, with_kwargs=True)
+    try:
+        assert row_of("order of requests: swapped", subject, queries).passed is False
+    finally:
+        handle.remove()
+    assert qwen.rope_deltas is None
 
 
 def test_a_copy_that_lost_a_digit_fails(
