@@ -15,7 +15,7 @@ from PIL import Image
 
 from pinlab.metrics import recall_at_k
 from pinlab.records import Answer, PinLabError
-from pinlab.ui import about, answers, api, cards, compare, inputs, runs, state, text
+from pinlab.ui import about, answers, api, asking, cards, compare, inputs, runs, state, text
 from pinlab.ui.cards import Deck
 from tests.fake_lab import HOSTILE_TITLES, FakeLab, example_report, picture
 
@@ -239,14 +239,13 @@ def test_picture_addresses_hold_any_id(deck: Deck, lab: FakeLab) -> None:
 
 
 def test_board_strip(deck: Deck, lab: FakeLab) -> None:
-    strip, left, right = compare.show_board(deck, "halloween", *PAIR)
+    strip = asking.shown_strip(deck, "halloween")
     assert [c["pin"] for c in strip["pins"]] == list(lab.board_query("halloween").pins)
     assert f"{len(lab.split.test['halloween'])} are held out" in strip["lines"][1]
-    assert left["now"] == right["now"] == ask(deck).left["key"], "the same question is not stale"
-    assert compare.show_board(deck, "folder/sea", *PAIR)[1]["now"] != left["now"]
-    assert compare.show_board(deck, "", *PAIR)[0]["lines"] == [text.STRIP_EMPTY]
-    assert "no board" in compare.show_board(deck, "nowhere", *PAIR)[0]["lines"][0]
-    assert compare.show_board(deck, "tiny", *PAIR)[0]["lines"][1] in (text.STRIP_TOO_SMALL, text.STRIP_NONE_HELD)
+    assert asking.shown_strip(deck, "")["lines"] == [text.STRIP_EMPTY]
+    assert "no board" in asking.shown_strip(deck, "nowhere")["lines"][0]
+    assert asking.shown_strip(deck, "tiny")["lines"][1] in (text.STRIP_TOO_SMALL, text.STRIP_NONE_HELD)
+    assert ask(deck).strip == strip
 
 
 def test_first_board_is_halloween(lab: FakeLab) -> None:

@@ -34,7 +34,7 @@ def opened(deck: Deck, fields: Any = None, tasted: Any = None, thread: Any = Non
     found = compare.open_page(deck, fields, PRICE, state.new_visit(), tasted, thread)
     count = len(kept.FIELDS)
     put = {name: value for name, value in zip(kept.FIELDS, found[:count], strict=True) if not skipped(value)}
-    return put, found[count + 1], asking.View(*found[count + 2 :])
+    return put, found[count], asking.View(*found[count + 1 :])
 
 
 def skipped(value: Any) -> bool:
@@ -108,20 +108,35 @@ def test_ten_thousand_pins_and_turns_are_cut(deck: Deck, lab: FakeLab) -> None:
 def test_every_event_reads_the_thread_with_care(deck: Deck, lab: FakeLab, odd: Any) -> None:
     visit = asking.recommend(deck, "halloween", None, *PAIR, PRICE, state.new_visit()).visit
     asked = ["halloween", None, *PAIR, PRICE, visit, taste.new_taste(), odd]
-    assert compare.choose_board(deck, "folder/sea", *PAIR, odd)[3] == question.new_thread()
+    assert next(compare.ask_board(deck, "folder/sea", *asked[1:]))[0] == question.new_thread()
     assert compare.choose_models(lab, "halloween", *PAIR, odd)[0]["now"] == "halloween|full|swapped"
     assert refine.follow(deck, "warmer", *asked)[0] == {"start": [], "turns": ["warmer"]}
     assert refine.start_over(deck, *asked)[0] == question.new_thread()
 
 
-def test_picking_a_board_asks_and_picking_none_does_not(deck: Deck, lab: FakeLab) -> None:
-    rest = (None, *PAIR, PRICE, state.new_visit())
-    (view,) = compare.ask_board(deck, "folder/sea", *rest)
-    assert view.asked["words"] == "board “sea”"
+def picked(deck: Deck, board: str | None, thread: Any = None) -> tuple[dict, asking.View]:
+    """The thread and the last view after the board's field was left."""
+    question = (None, *PAIR, PRICE, state.new_visit(), taste.new_taste(), thread)
+    *_, (left, *view) = compare.ask_board(deck, board, *question)
+    return left, asking.View(*view)
+
+
+def test_picking_a_board_asks_at_once(deck: Deck, lab: FakeLab) -> None:
+    before = {"start": [lab.catalog.pins[50].id], "turns": ["red"]}
+    thread, view = picked(deck, "folder/sea", before)
+    assert view.asked["words"] == "board “sea” + then “red”"
+    assert [card["pin"] for card in view.strip["pins"]] == list(lab.board_query("folder/sea").pins)
+    assert thread == {"start": [], "turns": ["red"]}, "a board leaves pins that were searched from"
+    again = picked(deck, "folder/sea")[1]
+    assert again.left["at"] != view.left["at"], "the page tells an answer that says the same from the one before"
     lab.asked.clear()
-    (nothing,) = compare.ask_board(deck, "", *rest)
-    assert all(skipped(part) for part in nothing)
-    assert lab.asked == []
+    thread, nothing = picked(deck, None)
+    assert all(skipped(part) for part in (thread, *nothing)), "the answers on the page are about it already"
+    _, none = picked(deck, "")
+    assert none.strip["lines"] == [text.STRIP_EMPTY]
+    assert none.left["now"] != view.left["key"], "the answers are stale"
+    assert skipped(none.asked)
+    assert lab.asked == [], "the words may still have to be written"
 
 
 def test_the_quick_side_is_shown_before_the_slow_one_is_done(deck: Deck, lab: FakeLab) -> None:
@@ -134,7 +149,7 @@ def test_the_quick_side_is_shown_before_the_slow_one_is_done(deck: Deck, lab: Fa
         return plain(variant, query, k)
 
     lab.answer = answer
-    views = asking.show_answers(deck, "halloween", None, *PAIR, PRICE, state.new_visit(), patience=0)
+    views = asking.show_answers(deck, "halloween", None, *PAIR, PRICE, state.new_visit(), drawing_s=0)
     first = next(views)
     shown.set()
     (last,) = views
@@ -147,6 +162,6 @@ def test_the_quick_side_is_shown_before_the_slow_one_is_done(deck: Deck, lab: Fa
     assert "move" not in first.right["hits"][0], "there is nothing to compare ranks with yet"
     assert last.left["state"] == "ok"
     rest = ("swapped", "full", PRICE, state.new_visit())
-    (both,) = asking.show_answers(deck, "halloween", None, *rest, patience=None)
+    (both,) = asking.show_answers(deck, "halloween", None, *rest, drawing_s=None)
     assert order[2:] == ["swapped", "full"], "on whichever side it stands"
     assert both.left["state"] == both.right["state"] == "ok"

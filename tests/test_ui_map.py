@@ -334,17 +334,16 @@ def test_own_boards(lab: FakeLab) -> None:
 
 def test_asking_with_a_selection(deck: Deck, lab: FakeLab) -> None:
     bits = selection.encode(range(4, 40, 2), len(lab.catalog))
-    board, thread, strip, tabs = map.ask_with(deck, bits)
+    board, thread, tabs = map.ask_with(deck, bits)
     pins = tuple(thread["start"])
     assert pins == tuple(p.id for p in lab.catalog.pins[4:24:2])
     assert (board["value"], tabs["selected"]) == ("", "compare")
-    assert [c["pin"] for c in strip["pins"]] == list(pins)
     view = compare.recommend(deck, "", None, "full", "swapped", PRICE, state.new_visit(), thread=thread)
     assert lab.asked[0][1].pins == pins
     assert lab.asked[0][1].board is None
     assert view.asked["words"] == "10 pins chosen on the map"
     assert view.left["found"]["words"] == text.FOUND_NO_BOARD
-    assert compare.show_board(deck, "", "full", "swapped", pins)[0] == strip
+    assert [c["pin"] for c in view.strip["pins"]] == list(pins)
     other = compare.recommend(deck, "halloween", None, "full", "swapped", PRICE, state.new_visit(), thread=thread)
     assert lab.asked[-1][1] == lab.board_query("halloween"), "a board takes the place of chosen pins"
     assert "halloween" in other.asked["words"]

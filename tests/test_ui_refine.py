@@ -193,21 +193,23 @@ def test_a_hit_becomes_the_question(deck: Deck, lab: FakeLab) -> None:
     (pin,) = ids(lab, 50)
     before = {"start": [], "turns": ["red"]}
     found = refine.search_from(deck, pin, *asked(thread=before, words={"text": "boats", "files": []}))
-    board, words, thread, strip = found[:4]
-    view = asking.View(*found[4:])
+    board, words, thread = found[:3]
+    view = asking.View(*found[3:])
+    strip = view.strip
     assert (board, words, thread) == ("", {"text": "", "files": []}, {"start": [pin], "turns": []})
     assert [card["pin"] for card in strip["pins"]] == [pin]
     assert [(q.pins, q.board, q.text) for _, q in lab.asked] == [((pin,), None, "")] * 2
     assert view.asked["words"] == "pin “disc 50”"
     assert view.left["now"] == view.left["value"]["key"], "these answers belong to the question on the page"
-    same = compare.choose_board(deck, "", *PAIR, thread)
-    assert same[0] == strip
-    assert same[1]["now"] == view.left["now"]
-    left = compare.choose_board(deck, "halloween", *PAIR, thread)
-    assert left[3]["start"] == [], "a board leaves the pin"
+    *_, (kept, *same) = compare.ask_board(deck, "", *asked(thread=thread)[1:])
+    assert kept == thread
+    assert asking.View(*same).strip == strip
+    assert asking.View(*same).left["now"] == view.left["now"]
+    *_, (left, *_) = compare.ask_board(deck, "halloween", *asked(thread=thread)[1:])
+    assert left["start"] == [], "a board leaves the pin"
     assert question.question_of(lab, "halloween", None, None, thread)["start"] == []
     for odd in (None, 5, "nowhere", {}):
-        assert refine.search_from(deck, odd, *asked())[4] == {"messages": [text.PROBLEM_PIN]}
+        assert refine.search_from(deck, odd, *asked())[3] == {"messages": [text.PROBLEM_PIN]}
 
 
 # ---------------------------------------------------------------- why

@@ -10,7 +10,7 @@ import gradio as gr
 from pinlab.records import Answer, PinLabError, Query
 from pinlab.ui import inputs, text
 from pinlab.ui.cards import variant_info
-from pinlab.ui.compare import ANSWERS, QUICK
+from pinlab.ui.widgets import ANSWERS, QUICK
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab

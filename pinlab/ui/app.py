@@ -42,7 +42,7 @@ def build_app(lab: Lab, sources: Sources = NO_SOURCES) -> gr.Blocks:
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
         widget("header", header_view(lab), "header")
         with gr.Tabs(elem_id="pages") as tabs:
-            page = compare.build(deck, demo)
+            page = compare.build(deck, demo, tabs)
             map.build(deck, map_data(lab), page, tabs)
             scoreboard.build(deck)
             limits.build(deck, page, tabs)

@@ -19,8 +19,7 @@ from pinlab.measure.prices import ApiPrice, enter_api
 from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.cards import clean, default_price, dollars, listed_prices, milliseconds, number
-from pinlab.ui.compare import LAST, QUICK
-from pinlab.ui.widgets import widget
+from pinlab.ui.widgets import LAST, QUICK, widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab

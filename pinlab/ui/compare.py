@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from pinlab.records import PinLabError
-from pinlab.ui import apart, cards, inputs, kept, refine, runs, state, text, why
-from pinlab.ui.asking import View, question_key, recommend, show_answers
+from pinlab.ui import apart, cards, inputs, kept, refine, runs, state, text, verdict, why
+from pinlab.ui.asking import View, question_key, recommend, show_answers, shown_strip
 from pinlab.ui.cards import Deck
 from pinlab.ui.question import new_thread, read_thread
+from pinlab.ui.scoreboard import lab_report
 from pinlab.ui.taste import new_taste
 from pinlab.ui.widgets import ANSWERS, LAST, QUICK, RUNS, widget
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pinlab.lab import Lab
 
 FIRST_BOARD = "halloween"
-ASKING = "(...question) => { window.PinLab.asking(question[0]); return question; }"
+ASKING = "(...question) => window.PinLab.asking(...question)"
 
 
 def first_board(lab: Lab) -> str:
@@ -41,39 +41,33 @@ def limit_boards(lab: Lab, only: bool, board: str, left: str, right: str) -> tup
     return gr.update(choices=choices), gr.update(info=words)
 
 
-def choose_board(deck: Deck, board: str, left: str, right: str, thread: Any) -> tuple[dict, dict, dict, dict]:
-    """As `show_board`; pins that were searched from are left for the board."""
-    thread = read_thread(deck.lab, thread) | ({"start": []} if board else {})
-    return *show_board(deck, board, left, right, thread["start"]), thread
-
-
-def show_board(
-    deck: Deck, board: str, left: str, right: str, start: Sequence[str] = ()
-) -> tuple[dict, dict, dict]:
-    """A board was chosen: its strip, and the sides' answers now belong to another question."""
-    stale = gr.update(now=question_key(board, left, right, start))
-    try:
-        return cards.strip_view(deck, board or "", start), stale, stale
-    except PinLabError as error:
-        return {"pins": [], "lines": [str(error)], "label": text.STRIP_LABEL}, stale, stale
-
-
 def choose_models(lab: Lab, board: str, left: str, right: str, thread: Any = None) -> tuple[dict, dict]:
     """Another pair of models was chosen: the sides' answers now belong to another question."""
     stale = gr.update(now=question_key(board, left, right, read_thread(lab, thread)["start"]))
     return stale, stale
 
 
-def ask_board(deck: Deck, board: str, *question: Any) -> Iterator[tuple]:
-    """A board was picked: both answers to it at once. Where none was picked, the words may still have to be written.
+def ask_board(deck: Deck, board: str | None, *question: Any) -> Iterator[tuple]:
+    """The board's field was left: the thread, and what the page shows then.
 
     Args:
+        board: the one that was picked, which is asked about at once; an empty string where none is wanted any more, as
+            the words may still have to be written; None where the answers on the page are about it already.
         question: the other inputs of `show_answers`.
     """
-    if board:
-        yield from show_answers(deck, board, *question)
-    else:
-        yield (gr.skip(),) * len(View._fields)
+    nothing = View(*[gr.skip()] * len(View._fields))
+    if board is None:
+        yield gr.skip(), *nothing
+        return
+    *before, thread = question
+    thread = read_thread(deck.lab, thread) | ({"start": []} if board else {})
+    if not board:
+        stale = gr.update(now=question_key(board, before[1], before[2], thread["start"]))
+        strip = shown_strip(deck, board, thread["start"])
+        yield thread, *nothing._replace(strip=strip, left=stale, right=stale)
+        return
+    for view in show_answers(deck, board, *before, thread):
+        yield thread, *view
 
 
 def open_page(deck: Deck, fields: Any, price: dict, visit: dict, taste: Any, thread: Any) -> tuple:
@@ -83,7 +77,7 @@ def open_page(deck: Deck, fields: Any, price: dict, visit: dict, taste: Any, thr
         fields, taste, thread: as the browser sent them. price, visit: this visitor's states.
 
     Returns:
-        what the fields of `kept.FIELDS` become, the strip, the thread, and a view.
+        what the fields of `kept.FIELDS` become, the thread, and a view.
     """
     fields, thread = kept.read_fields(deck.lab, fields), read_thread(deck.lab, thread)
     first = first_pair(list(deck.variants))
@@ -96,7 +90,7 @@ def open_page(deck: Deck, fields: Any, price: dict, visit: dict, taste: Any, thr
     back = {"board": fields["board"], "words": words if fields["text"] else None, "left": fields["left"]}
     back |= {"right": fields["right"], "count": fields["count"], "seed": fields["seed"]}
     put = [gr.skip() if back[name] is None else back[name] for name in kept.FIELDS]
-    return *put, cards.strip_view(deck, board, thread["start"]), thread, *view
+    return *put, thread, *view
 
 
 def choose_price(lab: Lab, choice: int, visit: dict) -> tuple[float, dict, dict, dict]:
@@ -153,11 +147,11 @@ class Page(NamedTuple):
     @property
     def answered(self) -> list:
         """Their outputs."""
-        shaped = [self.tray, self.conversation, self.uploads]
+        shaped = [self.tray, self.conversation, self.uploads, self.strip]
         return [self.problem, self.asked, *self.sides, *self.costs, self.visit, *shaped]
 
 
-def build(deck: Deck, demo: gr.Blocks) -> Page:
+def build(deck: Deck, demo: gr.Blocks, tabs: gr.Tabs) -> Page:
     """The page's components and events; the first board is asked about when the page loads."""
     names = list(deck.variants)
     pair = first_pair(names)
@@ -172,6 +166,7 @@ def build(deck: Deck, demo: gr.Blocks) -> Page:
         with gr.Row(elem_id="question"):
             board, strip, only_apart = _board_column(deck)
             words, uploads, problem, left, right, go = _question_column(deck, pair)
+        verdict.build(deck.lab, lab_report(deck.lab)[0], (left, right), tabs)
         totals = widget("totals", state.totals_view(*pair, {}, state.new_visit(), state.new_draws()), "totals")
         asked = widget("asked", {"words": "", "overlap": ""}, "asked")
         with gr.Row(elem_id="shape"):
@@ -241,13 +236,12 @@ def _question_events(deck: Deck, page: Page) -> None:
     ask_both = partial(show_answers, deck)
     question, answered = page.question, page.answered
     # A click while an answer is on its way is kept, not dropped.
-    keep: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", **ANSWERS}
+    keep: dict[str, Any] = {"trigger_mode": "always_last", **ANSWERS}
     gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
-    # Not `input`: it comes also when a search in the list is given up and nothing was picked.
-    page.board.select(partial(ask_board, deck), question, answered, js=ASKING, **keep)
+    # Gradio's picker lets go of the focus when something was picked, by mouse or by Enter. Its `input` comes twice.
+    page.board.blur(partial(ask_board, deck), question, [page.thread, *answered], js=ASKING, **keep)
     refine.connect(deck, page, question, answered, keep)
     key = [page.board, page.left, page.right, page.thread]
-    page.board.change(partial(choose_board, deck), key, [page.strip, *page.sides, page.thread], **QUICK)
     gr.on([page.left.input, page.right.input], partial(choose_models, deck.lab), key, list(page.sides), **QUICK)
     limited = [page.apart, page.board, page.left, page.right]
     changes = [page.apart.input, page.left.input, page.right.input]
@@ -263,9 +257,9 @@ def _kept_events(deck: Deck, demo: gr.Blocks, page: Page, fields: gr.BrowserStat
     Nothing is kept before something was done: a change that comes with opening the page would be written over what is
     to be put back. Every question changes the visit, and most of what is done is a question.
     """
-    opened = [*shown, page.strip, page.thread, *page.answered]
+    opened = [*shown, page.thread, *page.answered]
     sent = [fields, page.price, page.visit, page.taste, page.thread]
-    demo.load(partial(open_page, deck), sent, opened, show_progress="hidden", **ANSWERS)
+    demo.load(partial(open_page, deck), sent, opened, **ANSWERS)
     # Gradio's box for words and pictures has an `input` event that never fires, and a `change` that fires at once.
     done = [page.visit.change, page.words.change, *(part.input for part in shown if part is not page.words)]
     gr.on(done, None, list(shown), fields, js=kept.KEEP, **QUICK)
@@ -289,7 +283,7 @@ def _run_panel(lab: Lab, page: Page) -> tuple[gr.Number, gr.Number]:
         return runs.stop_run(stops, request.session_hash or "")
 
     asked = [page.left, page.right, count, seed, page.draws]
-    start.click(run, asked, [view, page.draws, start, stop], show_progress="hidden", **RUNS)
+    start.click(run, asked, [view, page.draws, start, stop], **RUNS)
     stop.click(end, None, stop, **QUICK)
     count.change(runs.button_label, count, start, **QUICK)
     return count, seed

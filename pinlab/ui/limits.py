@@ -26,10 +26,10 @@ from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.about import interval
 from pinlab.ui.cards import Deck, clean
-from pinlab.ui.compare import ANSWERS, QUICK, Page
+from pinlab.ui.compare import Page
 from pinlab.ui.scoreboard import heading, lab_report, paragraph
 from pinlab.ui.uploads import LEARN_STEP
-from pinlab.ui.widgets import widget
+from pinlab.ui.widgets import ANSWERS, QUICK, widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
@@ -344,7 +344,7 @@ def build(deck: Deck, page: Page, tabs: gr.Tabs) -> None:
     pair = [name if name in deck.variants else None for name in SIDES]
     with gr.Tab(text.TAB_LIMITS, id="limits", elem_id="tab-limits") as tab:
         sheet = widget("sheet", limits_sheet([*found, waiting]), "limits", events=("show",))
-    tab.select(lambda: limits_sheet(known()), None, sheet, show_progress="hidden", **ANSWERS)
+    tab.select(lambda: limits_sheet(known()), None, sheet, **ANSWERS)
 
     # Gradio finds the event's data by its annotation.
     def show(event: gr.EventData) -> tuple:

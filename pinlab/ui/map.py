@@ -18,7 +18,7 @@ from pinlab.embed.project import place
 from pinlab.records import PinLabError
 from pinlab.ui import inputs, selection, static_map, text
 from pinlab.ui.asking import show_answers
-from pinlab.ui.cards import LABEL_LENGTH, Deck, clean, strip_view
+from pinlab.ui.cards import LABEL_LENGTH, Deck, clean
 from pinlab.ui.columns import SPACES, MapData
 from pinlab.ui.compare import Page
 from pinlab.ui.question import new_thread
@@ -136,7 +136,7 @@ def ask_with(deck: Deck, chosen: str) -> tuple:
     rows = selection.decode(chosen, len(catalog))[: selection.ASKED]
     pins = tuple(pin.id for pin in selection.pins_of(catalog, rows))
     thread = new_thread() | {"start": list(pins)}
-    return gr.update(value=""), thread, strip_view(deck, "", pins), gr.update(selected="compare")
+    return gr.update(value=""), thread, gr.update(selected="compare")
 
 
 def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
@@ -157,7 +157,7 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
             plot = widget("map", None, "map-plot", EVENTS, found=None, chosen=None, own=None, placed=None)
             panel = widget("pin", show_pin(deck, None, "pins"), "map-pin", ("pick",))
     drawn = [space, colour, page.board, page.visit]
-    changes = [tab.select, space.change, colour.change, page.board.change]
+    changes = [tab.select, space.change, colour.change]  # a board is picked on another page, and answers come first
     gr.on(changes, partial(map_view, data), drawn, plot, **QUICK)
 
     # Gradio finds the event's data by its annotation, which it cannot read through `partial`.
@@ -191,8 +191,8 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
     plot.keep(kept, [own, chosen], [own, plot], **QUICK)
     plot.forget(forgotten, own, [own, plot], **QUICK)
     upload.upload(placed, upload, [plot, upload], **ANSWERS)
-    asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.thread, page.strip, tabs], **QUICK)
-    asked.then(partial(show_answers, deck), page.question, page.answered, show_progress="hidden", **ANSWERS)
+    asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.thread, tabs], **QUICK)
+    asked.then(partial(show_answers, deck), page.question, page.answered, **ANSWERS)
 
 
 def _radio(choices: dict[str, str], label: str, elem_id: str, scale: int) -> gr.Radio:

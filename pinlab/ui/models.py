@@ -21,9 +21,9 @@ from pinlab.models import released
 from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.cards import Deck, clean
-from pinlab.ui.compare import QUICK, Page
+from pinlab.ui.compare import Page
 from pinlab.ui.scoreboard import heading, paragraph, table
-from pinlab.ui.widgets import widget
+from pinlab.ui.widgets import QUICK, widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab, ModelMemory
@@ -33,6 +33,7 @@ LOADS: dict[str, Any] = {
     "concurrency_limit": 1,
     "api_visibility": "private",
     "show_progress": "hidden",
+    "show_progress_on": [],
 }
 CELL = 300
 PAUSE_S = 0.3  # between two looks at a load's progress

@@ -10,7 +10,7 @@ import gradio as gr
 
 from pinlab.recommend.shelf import MAX_TURN_LENGTH
 from pinlab.records import PinLabError
-from pinlab.ui import cards, text, why
+from pinlab.ui import text, why
 from pinlab.ui.asking import View, question_key, recommend
 from pinlab.ui.question import add_turn, conversation_view, effect_words, new_thread, read_thread
 from pinlab.ui.taste import changed, tray_view
@@ -67,14 +67,14 @@ def shape(deck: Deck, act: str, pin: Any, *question: Any) -> tuple:
 
 
 def search_from(deck: Deck, pin: Any, *question: Any) -> tuple:
-    """A hit becomes the question: no board, no words, a new thread; its strip, and both answers."""
+    """A hit becomes the question: no board, no words, a new thread; and both answers."""
     if not isinstance(pin, str) or pin not in deck.lab.catalog.row:
-        return *([gr.skip()] * 4), *_refused(text.PROBLEM_PIN)
+        return *([gr.skip()] * 3), *_refused(text.PROBLEM_PIN)
     thread = new_thread() | {"start": [pin]}
     view = _ask(deck, question, board="", words=None, thread=thread)
     now = question_key("", question[2], question[3], [pin])
     sides = {"left": gr.update(value=view.left, now=now), "right": gr.update(value=view.right, now=now)}
-    return "", {"text": "", "files": []}, thread, cards.strip_view(deck, "", [pin]), *view._replace(**sides)
+    return "", {"text": "", "files": []}, thread, *view._replace(**sides)
 
 
 # ---------------------------------------------------------------- components and events
@@ -125,7 +125,7 @@ def connect(deck: Deck, page: Page, question: list, answered: list, keep: dict[s
         return _takes_event(change)
 
     page.why.explain_hit(_takes_event(explain), page.visit, page.why, **{**QUICK, **ANSWERS})
-    found = [page.board, page.words, page.thread, page.strip, *answered]
+    found = [page.board, page.words, page.thread, *answered]
     page.why.search_pin(_takes_event(search), question, found, **keep)
     acts = {"like": page.why.like_pin, "unlike": page.why.unlike_pin, "remove": page.tray.take_out}
     acts |= {"undo": page.tray.undo_taste, "clear": page.tray.clear_taste}

@@ -21,10 +21,9 @@ from pinlab.ui import state, text
 from pinlab.ui.about import interval
 from pinlab.ui.answers import ask
 from pinlab.ui.cards import Deck, clean, gflop, milliseconds, number, signed
-from pinlab.ui.compare import QUICK, RUNS
 from pinlab.ui.inputs import whole_number
 from pinlab.ui.runs import MAX_BOARDS, MAX_SEED, REFRESH_S, Stops
-from pinlab.ui.widgets import widget
+from pinlab.ui.widgets import QUICK, RUNS, widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
@@ -278,5 +277,5 @@ def build(deck: Deck, report: Mapping[str, Any] | None) -> None:
         stops.tell(request.session_hash or "")
         return gr.update(interactive=False)
 
-    start.click(run, [chosen, which, count, seed], [sheet, start, stop], show_progress="hidden", **RUNS)
+    start.click(run, [chosen, which, count, seed], [sheet, start, stop], **RUNS)
     stop.click(end, None, stop, **QUICK)

@@ -62,6 +62,16 @@ QUERY_IMAGE = "your picture"
 QUERY_PINS = "{count} pins chosen on the map"
 QUERY_TEXT = "“{text}”"
 
+# What the report says of the two models on the page; the rest is on the Scoreboard.
+VERDICT_TITLE = "What all boards say"
+VERDICT_BOARDS = "What all {boards} scored boards say"
+VERDICT_NO_REPORT = "Not measured in this lab yet. This command does: {command}"
+VERDICT_NO_PAIR = "The report does not compare these two models with each other."
+VERDICT_ALL, VERDICT_STRICT = "Recall@10", "On its strict slice"
+VERDICT_PAIR = "{metric}: {subject} {ours}, {rival} {theirs}, {change}: {verdict}."
+VERDICT_LATENCY = "{slow} takes {times} times as long as {fast}: {slow_ms} against {fast_ms}, with {pins} pins."
+VERDICT_LINK = "Open the Scoreboard"
+
 UNTITLED = "untitled"
 ALT_PICTURE = "Picture: {title}"
 ALT_UNTITLED = "Picture without a title"

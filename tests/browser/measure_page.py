@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from pinlab.ui.app import prepare
 from tests.browser import site
 
 PAINTS, WARM_UPS, SWITCHES = 5, 2, 10
@@ -97,6 +98,7 @@ def main() -> int:
     """Print one JSON object."""
     lab = site.open_any_lab()
     with site.served(lab) as url, sync_playwright() as playwright:
+        prepare(lab)  # as the app does once it is up
         browser = site.chromium(playwright)
         paints = []
         for _ in range(PAINTS):

@@ -133,6 +133,65 @@ def test_a_board_shows_ten_and_ten_pictures(visit: Opened) -> None:
             expect(cost).to_contain_text(words)
 
 
+def test_a_board_picked_by_keyboard_is_asked_about_and_none_picked_asks_nothing(visit: Opened) -> None:
+    page = visit()
+    expect(page.locator("#total-requests .pl-big")).to_have_text("1")
+    board = page.locator("#board input")
+    board.focus()
+    page.wait_for_function("document.activeElement.selectionEnd > document.activeElement.selectionStart")
+    page.keyboard.type("animal")
+    expect(page.get_by_role("option").filter(has_not_text="animal")).to_have_count(0)
+    page.keyboard.press("Enter")
+    expect(page.locator("#asked")).to_contain_text("animal")
+    expect(page.locator("#total-requests .pl-big")).to_have_text("2")
+    for leave in ("Escape", "Tab"):
+        board.click()
+        page.keyboard.press(leave)
+        page.locator("#asked").click()
+    # A question asked by hand comes after whatever leaving the picker started: there are three, not more.
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#total-requests .pl-big")).to_have_text("3")
+    expect(page.locator(".pl-grid[aria-busy=true]")).to_have_count(0)
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#total-requests .pl-big")).to_have_text("4")
+
+
+# Pictures as the browser hands them over when they are pasted or dropped.
+HANDED_OVER = """async ([name, bytes]) => {
+    const given = new DataTransfer();
+    given.items.add(new File([new Uint8Array(bytes)], name, {type: "image/png"}));
+    return given;
+}"""
+
+
+def test_pictures_are_pasted_and_dropped(visit: Opened, tmp_path: Path) -> None:
+    page = visit()
+    Image.fromarray(picture(5)).save(tmp_path / "sun.png")
+    given = page.evaluate_handle(HANDED_OVER, ["sun.png", list((tmp_path / "sun.png").read_bytes())])
+    box = page.locator("#words textarea")
+    box.evaluate(
+        "(box, given) => box.dispatchEvent(new ClipboardEvent('paste', "
+        "{clipboardData: given, bubbles: true, cancelable: true}))",
+        given,
+    )
+    expect(page.locator("#words .thumbnail-item")).to_have_count(1)
+    given = page.evaluate_handle(HANDED_OVER, ["moon.png", list((tmp_path / "sun.png").read_bytes())])
+    box.dispatch_event("drop", {"dataTransfer": given})
+    expect(page.locator("#words .thumbnail-item")).to_have_count(2)
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.locator("#asked")).to_contain_text("2 of your pictures")
+    expect(page.locator("#uploads")).to_contain_text("Picture 2")
+
+
+def test_a_phone_is_told_that_pictures_are_wanted(visit: Opened) -> None:
+    page = visit(width=390)
+    for opens, tab in (("#words .upload-button", "Compare"), ("#map-upload", "Map")):
+        page.get_by_role("tab", name=tab).click()
+        with page.expect_file_chooser() as chooser:
+            page.locator(opens).first.click()
+        assert chooser.value.element.get_attribute("accept") == "image/*"
+
+
 def test_a_hit_opens_by_keyboard_and_gives_focus_back(visit: Opened) -> None:
     page = visit()
     tile = page.locator("#right-side .pl-tile").first

@@ -32,6 +32,9 @@ pytestmark = pytest.mark.browser
 SELECTED = """space => [...new Set(document.querySelector(`.pl-plot[data-space=${space}]`).data
     .filter(t => t.marker.opacity === 1).flatMap(t => Array.from(t.customdata)))].sort((a, b) => a - b)"""
 
+DRAWN = """space => [...new Set(document.querySelector(`.pl-plot[data-space=${space}]`).data
+    .flatMap(t => Array.from(t.customdata || [])))]"""
+
 
 def opened(page: Page) -> Page:
     open_map(page)
@@ -229,6 +232,26 @@ def test_a_lasso_leads_to_gallery_marks_table_and_files(visit: Opened) -> None: 
     page.get_by_role("button", name="Clear selection").click()
     expect(page.locator(".pl-gallery li")).to_have_count(0)
     assert page.evaluate(SELECTED, "pins") == []
+
+
+def test_a_lasso_holds_what_is_inside_its_outline_and_a_press_is_a_click(visit: Opened) -> None:  # noqa: F811
+    page = opened(visit())
+    count = lasso(page, "full", 0.15)
+    selected = page.evaluate(SELECTED, "full")
+    assert len(selected) == count
+    box = page.locator(".pl-plot[data-space=full]").bounding_box()
+    x, y, r = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["width"] * 0.15
+    rows = page.evaluate(DRAWN, "full")
+    places = page.evaluate("rows => rows.map(row => PinLab.mapPoint('full', row))", rows)
+    away = {row: math.hypot(at["x"] - x, at["y"] - y) for row, at in zip(rows, places, strict=True)}
+    # The outline has 32 corners on the circle: between them it runs up to half a hundredth inside.
+    assert {row for row, distance in away.items() if distance < 0.99 * r} <= set(selected)
+    assert all(away[row] < 1.005 * r for row in selected)
+    page.keyboard.down("Shift")
+    assert lasso(page, "pins", 0.05) >= count, "Shift adds"
+    page.keyboard.up("Shift")
+    assert set(page.evaluate(SELECTED, "full")) >= set(selected)
+    click_point(page, selected[0])  # with the lasso in hand
 
 
 @pytest.mark.slow

@@ -163,5 +163,61 @@
     return { node: details, draw, first: () => { start = 0; } };
   }
 
-  Object.assign(window.PinLab, { mapParts: { legend, selection, placedList, table, button } });
+  // ---- the lasso: drawn here and not by plotly, which looks at every point at each move of the mouse ----------
+  const SMALL = 5; // pixels: a press that moves less is a click
+
+  // Whether each point is inside a closed outline (even-odd rule). xs, ys: coordinates; rows: which of them; outline: [x, y] pairs.
+  function inside(outline, xs, ys, rows) {
+    const left = Math.min(...outline.map(([x]) => x)), right = Math.max(...outline.map(([x]) => x));
+    const low = Math.min(...outline.map(([, y]) => y)), high = Math.max(...outline.map(([, y]) => y));
+    return rows.filter((row) => {
+      const x = xs[row], y = ys[row];
+      if (x < left || x > right || y < low || y > high) return false;
+      let odd = false;
+      for (let i = 0, j = outline.length - 1; i < outline.length; j = i, i += 1) {
+        const [ax, ay] = outline[i], [bx, by] = outline[j];
+        if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) odd = !odd;
+      }
+      return odd;
+    });
+  }
+
+  // Takes over the mouse, pen or finger inside a plot's axes while `active()`.
+  // drawn(outline in pixels of the plot, event of the press), clicked(what `under()` was at the press): what it led to.
+  function freehand(plot, over, { active, under, drawn, clicked }) {
+    const space = "http://www.w3.org/2000/svg", canvas = document.createElementNS(space, "svg"), line = document.createElementNS(space, "polygon");
+    canvas.setAttribute("class", "pl-lasso");
+    canvas.append(line);
+    over.append(canvas);
+    let outline = null, press = null, pressed = null;
+    const at = (event) => { const box = plot.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+    const show = () => line.setAttribute("points", (outline || []).map((point) => point.join(",")).join(" "));
+    const ours = (event) => active() && event.button === 0 && event.target.closest?.(".nsewdrag");
+    // plotly starts its own drag with these.
+    for (const kind of ["mousedown", "touchstart"]) plot.addEventListener(kind, (event) => { if (active() && event.target.closest?.(".nsewdrag")) event.stopPropagation(); }, true);
+    plot.addEventListener("pointerdown", (event) => {
+      if (!ours(event)) return;
+      press = event;
+      pressed = under(); // plotly sees the mouse leave once it is captured
+      outline = [at(event)];
+      plot.setPointerCapture(event.pointerId);
+    }, true);
+    plot.addEventListener("pointermove", (event) => {
+      if (!outline || event.pointerId !== press.pointerId) return;
+      outline.push(at(event));
+      show();
+    }, true);
+    const end = (event) => {
+      if (!outline || event.pointerId !== press.pointerId) return;
+      const whole = outline, [x, y] = whole[0];
+      outline = null;
+      show();
+      if (event.type === "pointercancel") return;
+      if (whole.every(([px, py]) => Math.hypot(px - x, py - y) < SMALL)) clicked(pressed); else drawn(whole, press);
+    };
+    plot.addEventListener("pointerup", end, true);
+    plot.addEventListener("pointercancel", end, true);
+  }
+
+  Object.assign(window.PinLab, { mapParts: { legend, selection, placedList, table, button, inside, freehand } });
 })();

@@ -98,9 +98,7 @@
     const axis = { visible: false, zeroline: false, showgrid: false };
     const range = state.ranges[space];
     return {
-      height, autosize: true, hovermode: "closest", hoverdistance: 12, showlegend: false, dragmode: state.tool || false,
-      // The outline that a lasso leaves is not kept: the marked points say it, on both maps.
-      selections: [], selectionrevision: state.draws, newselection: { line: { color: colour("--pl-accent"), width: 2 } },
+      height, autosize: true, hovermode: "closest", hoverdistance: 12, showlegend: false, dragmode: state.tool === "pan" ? "pan" : false,
       margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: style.fontFamily, size: 12, color: colour("--pl-ink") },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--pl-muted"), activecolor: colour("--pl-accent") },
@@ -175,14 +173,14 @@
     }
 
     const hide = () => { thumbs.replaceChildren(); mark(null); };
-    return { figure, plot, still, mark, thumbnails, hide, wired: false };
+    return { figure, plot, over, still, mark, thumbnails, hide, wired: false };
   }
 
   // ---- the widget ---------------------------------------------------------------------------------
   window.PinLab.map = (root, props, trigger) => {
     const state = {
       data: null, names: null, view: null, hidden: new Set(), groups: [], marks: [], selected: null, count: 0, found: null, placed: null,
-      pinned: null, ranges: {}, draws: 0, adding: false, tool: matchMedia("(pointer: fine)").matches ? "pan" : "",
+      pinned: null, ranges: {}, tool: matchMedia("(pointer: fine)").matches ? "pan" : "",
       src: (row) => `pins/${encodeURIComponent(state.names.columns.ids(row))}.webp?h=${hex(state.names.columns.hashes, row)}`,
     };
     const hex = (bytes, row) => Array.from(bytes.subarray(6 * row, 6 * row + 6), (b) => b.toString(16).padStart(2, "0")).join("");
@@ -257,16 +255,21 @@
     function wire(one, space) {
       const { plot } = one;
       new ResizeObserver(() => { if (plot.data && plot.offsetWidth) window.Plotly.Plots.resize(plot).then(one.thumbnails); }).observe(one.figure);
-      plot.addEventListener("mousedown", (event) => { state.adding = event.shiftKey; }, true);
+      // What a lasso went around: the points that are drawn, on this map. Its outline is not kept: the marks say it.
+      const around = (outline, press) => {
+        const { xaxis, yaxis } = plot._fullLayout, { columns: c } = state.data.points;
+        const edges = outline.map(([x, y]) => [xaxis.p2c(x - xaxis._offset), yaxis.p2c(y - yaxis._offset)]);
+        const rows = press.shiftKey ? copy() : new Rows(state.data.points.count);
+        for (const group of [...state.groups, ...state.marks]) {
+          if (!state.hidden.has(group.key)) for (const row of mapParts.inside(edges, c[`${space}.x`], c[`${space}.y`], group.rows)) rows.set(row);
+        }
+        select(rows);
+      };
+      const clicked = (row) => { if (row !== null && state.names) actions.choose(row); };
+      mapParts.freehand(plot, one.over, { active: () => state.tool === "lasso", under: () => hovered, drawn: around, clicked });
       plot.on("plotly_hover", (event) => point(event.points[0].customdata ?? null, event.event));
       plot.on("plotly_unhover", () => point(null));
       plot.on("plotly_click", (event) => { if (event.points[0].customdata !== undefined && state.names) actions.choose(event.points[0].customdata); });
-      plot.on("plotly_selected", (event) => {
-        if (!event?.lassoPoints) return; // plotly says so too when the outline is taken away
-        const rows = state.adding ? copy() : new Rows(state.data.points.count);
-        for (const one of event.points) if (one.customdata !== undefined) rows.set(one.customdata);
-        select(rows);
-      });
       plot.on("plotly_relayouting", one.hide);
       plot.on("plotly_relayout", (event) => {
         const names = Object.keys(event);
@@ -307,12 +310,12 @@
         if (state.data.overlap.message) { notes.unshift(state.data.overlap.message); state.view = { ...state.view, colour: "source" }; }
       }
       messages.replaceChildren(...notes.map((note) => el("p", { class: "pl-muted" }, note)));
-      state.draws += 1;
       state.groups = categories(state);
       state.marks = marks(state);
       legend.draw([...state.groups, ...state.marks]);
       toolButtons.forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.tool === state.tool)));
       stage.dataset.webgl = String(webgl);
+      stage.dataset.tool = state.tool;
       for (const space of state.view.spaces) panels[space.id] ??= panel(state, space);
       const wanted = state.view.spaces.map((space) => panels[space.id].figure);
       for (const figure of stage.querySelectorAll("figure")) if (!wanted.includes(figure)) figure.remove();

@@ -298,6 +298,16 @@
       return () => { if (props.value.messages.length) waiting(false); root.replaceChildren(...props.value.messages.map((message) => el("p", {}, el("b", { "aria-hidden": "true" }, "! "), message))); };
     },
 
+    overall(root, props, trigger) {
+      return () => {
+        const view = props.value;
+        root.replaceChildren(
+          el("h2", { class: "pl-h" }, view.title),
+          el("ul", {}, view.lines.map((line) => el("li", {}, line.text, " ", tag(line.tag)))),
+          el("button", { type: "button", class: "pl-small", onclick: () => { trigger("open_score", {}); window.scrollTo(0, 0); } }, view.link));
+      };
+    },
+
     asked(root, props) {
       return () => root.replaceChildren(
         el("h2", { class: "pl-h", dir: "auto" }, props.value.words), el("span", { class: "pl-muted" }, props.value.overlap));
@@ -310,10 +320,11 @@
       let drawn = "";
       root.append(head, message, list);
       for (let i = 0; i < 10; i += 1) list.append(el("li", { class: "pl-card is-empty" }, el("span", { class: "pl-frame" })));
-      let seen = null;
+      let seen = "";
       return () => {
         const view = props.value;
-        if (view !== seen) { seen = view; answered(root); }
+        // By the time of the answer: Gradio hands over a copy each time, and two answers may be alike.
+        if (view.at && view.at !== seen) { seen = view.at; shown = view.key; answered(root); }
         const found = view.found;
         head.replaceChildren(
           el("h2", {}, view.title, el("span", { class: "pl-muted pl-tokens" }, view.tokens)),
@@ -492,8 +503,14 @@
   }
   document.addEventListener("click", (event) => { if (event.target.closest("#go")) waiting(true); });
 
-  // A board was picked, and is asked about at once; no board is none to ask about.
-  function asking(board) { if (board) waiting(true); }
+  // The board's field was left. A board that was picked is asked about at once; where the answers on the page are about
+  // it already, the server is told of none (`ask_board`).
+  let shown = ""; // the key of the answers on the page
+  function asking(board, ...more) {
+    if (shown.startsWith(`${board ?? ""}|`)) return [null, ...more];
+    if (board) waiting(true);
+    return [board ?? "", ...more];
+  }
 
   // What the browser keeps of the page's fields; read again by pinlab/ui/kept.py.
   const kept = (board, asked, left, right, count, seed) =>
@@ -506,6 +523,12 @@
   document.addEventListener("input", (event) => {
     if (picker(event)) event.target.dispatchEvent(new KeyboardEvent("keydown", { key: "Unidentified", bubbles: true }));
   });
+
+  // A phone offers its camera where a field says that it takes pictures, as all of ours do. Gradio's own setting would also refuse a file by
+  // its name, before PinLab can look into it and say what is wrong.
+  document.addEventListener("pointerdown", () => {
+    for (const input of document.querySelectorAll("input[type=file]")) input.accept = "image/*";
+  }, true);
 
   function mount(kind, element, props, watch, names, trigger) {
     const root = element.querySelector(".pl-root");
