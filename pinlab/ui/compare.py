@@ -47,26 +47,35 @@ def choose_models(lab: Lab, board: str, left: str, right: str, thread: Any = Non
     return stale, stale
 
 
-def ask_board(deck: Deck, board: str | None, *question: Any) -> Iterator[tuple]:
+def ask_board(
+    deck: Deck,
+    board: str | None,
+    words: dict | None,
+    left: str,
+    right: str,
+    price: dict,
+    visit: dict,
+    taste: Any,
+    thread: Any,
+) -> Iterator[tuple]:
     """The board's field was left: the thread, and what the page shows then.
 
     Args:
         board: the one that was picked, which is asked about at once; an empty string where none is wanted any more, as
             the words may still have to be written; None where the answers on the page are about it already.
-        question: the other inputs of `show_answers`.
+        words, left, right, price, visit, taste, thread: as for `show_answers`.
     """
     nothing = View(*[gr.skip()] * len(View._fields))
     if board is None:
         yield gr.skip(), *nothing
         return
-    *before, thread = question
     thread = read_thread(deck.lab, thread) | ({"start": []} if board else {})
     if not board:
-        stale = gr.update(now=question_key(board, before[1], before[2], thread["start"]))
+        stale = gr.update(now=question_key(board, left, right, thread["start"]))
         strip = shown_strip(deck, board, thread["start"])
         yield thread, *nothing._replace(strip=strip, left=stale, right=stale)
         return
-    for view in show_answers(deck, board, *before, thread):
+    for view in show_answers(deck, board, words, left, right, price, visit, taste, thread):
         yield thread, *view
 
 

@@ -65,10 +65,11 @@ def _accuracy(report: Mapping[str, Any], left: str, right: str) -> list[dict]:
 
 def _latency(report: Mapping[str, Any], left: str, right: str) -> list[dict]:
     """How many times as long the slower of the two takes; nothing where the report did not time both."""
-    p50 = {name: (report["variants"].get(name, {}).get("latency_ms") or {}).get("p50") for name in (left, right)}
-    if left == right or not all(p50.values()):
+    found = {name: (report["variants"].get(name, {}).get("latency_ms") or {}).get("p50") for name in (left, right)}
+    p50 = {name: float(value) for name, value in found.items() if value}
+    if len(p50) < 2:
         return []
-    slow, fast = sorted(p50, key=lambda name: -p50[name])
+    fast, slow = sorted(p50, key=p50.__getitem__)
     words = text.VERDICT_LATENCY.format(
         slow=slow,
         fast=fast,

@@ -20,6 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 from pinlab.catalog.images import encode_webp
 from pinlab.catalog.split import make_split
 from pinlab.catalog.store import Catalog
+from pinlab.recommend.familiar import Familiar
 from pinlab.records import Board, Pin
 from pinlab.ui.columns import PACKS, MapData
 from tests.browser import site
@@ -43,6 +44,7 @@ class BigLab(FakeLab):
             for n in range(BOARDS)
         ]  # fmt: skip
         self.catalog = Catalog(records, dict.fromkeys((p.id for p in records), encode_webp(picture(1))), boards, {})
+        self.familiar = Familiar(self.catalog, None, self._colours)
         self.split = make_split(self.catalog, [], seed=0)
         centres = rng.normal(size=(60, 2))
         spread = rng.normal(size=(2, pins, 2)) * 0.12
