@@ -318,8 +318,9 @@ def test_saved_against_full_and_cached(deck: Deck) -> None:
     saved = block(counters(ask(deck).visit), "saved")
     full, cached = saved["lines"]
     assert (full["tag"], cached["tag"]) == ("measured", "modelled")
-    assert full["value"] == "−91.2 % time"  # 5.5 of 62.5 ms
-    assert cached["value"] == "−71.8 % time"  # 5.5 of 19.5 ms
+    assert full["value"] == "−91.2 % time, −57 ms in all"  # 5.5 of 62.5 ms
+    assert cached["value"] == "−71.8 % time, −14 ms in all"  # 5.5 of 19.5 ms
+    assert {line["detail_tag"] for line in saved["lines"]} == {"counted"}, "computation is counted, not measured"
     other = ("swapped", "full")
     mirrored = block(counters(ask(deck, pair=other).visit, pair=other), "saved")
     assert [line["value"] for line in mirrored["lines"]] == [full["value"], cached["value"]]
@@ -347,7 +348,7 @@ def test_pairs_have_their_own_totals(deck: Deck, lab: FakeLab) -> None:
     visit = ask(deck).visit
     assert counters(visit, pair=("full", "nearest"))["message"] == text.TOTALS_EMPTY
     assert block(counters(visit), "requests")["big"] == "1"
-    assert compare.choose_models(lab, "halloween", "full", "nearest")[0]["now"] == "halloween|full|nearest"
+    assert compare.choose_models(lab, "halloween", "full", "nearest")[0]["now"]["key"] == "halloween|full|nearest"
 
 
 def test_visitors_are_apart(deck: Deck) -> None:

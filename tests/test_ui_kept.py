@@ -33,7 +33,11 @@ def opened(deck: Deck, fields: Any = None, tasted: Any = None, thread: Any = Non
     """The fields that were put back by name, the thread, and the answers."""
     found = compare.open_page(deck, fields, PRICE, state.new_visit(), tasted, thread)
     count = len(kept.FIELDS)
-    put = {name: value for name, value in zip(kept.FIELDS, found[:count], strict=True) if not skipped(value)}
+    put = dict(zip(kept.FIELDS, found[:count], strict=True))
+    for side in ("left", "right"):
+        assert put[side]["choices"] == compare.model_choices(deck.lab), "with the guests that there are by now"
+        put[side] = put[side].get("value", put[side])
+    put = {name: value for name, value in put.items() if not skipped(value)}
     return put, found[count], asking.View(*found[count + 1 :])
 
 
@@ -62,7 +66,7 @@ def test_what_was_left_is_put_back_and_asked(deck: Deck, lab: FakeLab) -> None:
     asked = lab.asked[0][1]
     assert (asked.board, asked.text, asked.liked, asked.turns) == ("folder/sea", "boats", (liked,), ("red",))
     assert view.problem["messages"] == [text.KEPT_PICTURES]
-    assert view.left["key"] == asking.question_key("folder/sea", "nearest", "full"), "the answers are not stale"
+    assert view.left["key"] == "folder/sea|nearest|full"
     assert thread["turns"] == ["red"]
 
 
@@ -109,7 +113,7 @@ def test_every_event_reads_the_thread_with_care(deck: Deck, lab: FakeLab, odd: A
     visit = asking.recommend(deck, "halloween", None, *PAIR, PRICE, state.new_visit()).visit
     asked = ["halloween", None, *PAIR, PRICE, visit, taste.new_taste(), odd]
     assert next(compare.ask_board(deck, "folder/sea", *asked[1:]))[0] == question.new_thread()
-    assert compare.choose_models(lab, "halloween", *PAIR, odd)[0]["now"] == "halloween|full|swapped"
+    assert compare.choose_models(lab, "halloween", *PAIR, odd)[0]["now"]["key"] == "halloween|full|swapped"
     assert refine.follow(deck, "warmer", *asked)[0] == {"start": [], "turns": ["warmer"]}
     assert refine.start_over(deck, *asked)[0] == question.new_thread()
 
@@ -134,9 +138,12 @@ def test_picking_a_board_asks_at_once(deck: Deck, lab: FakeLab) -> None:
     assert all(skipped(part) for part in (thread, *nothing)), "the answers on the page are about it already"
     _, none = picked(deck, "")
     assert none.strip["lines"] == [text.STRIP_EMPTY]
-    assert none.left["now"] != view.left["key"], "the answers are stale"
+    assert none.left["now"]["key"] != view.left["key"]
+    assert none.left["now"]["at"] > view.left["at"], "the answers are stale"
     assert skipped(none.asked)
     assert lab.asked == [], "the words may still have to be written"
+    later = picked(deck, "folder/sea")[1]
+    assert later.left["at"] > none.left["now"]["at"], "and later answers are not"
 
 
 def test_the_quick_side_is_shown_before_the_slow_one_is_done(deck: Deck, lab: FakeLab) -> None:

@@ -75,9 +75,13 @@ def test_loading_shows_progress_and_offers_it_on_both_sides(host: Lab, offered: 
     sheets = list(models.load_checkpoint(host, offered, "tiny", ""))
     assert any(block["kind"] == "progress" for block in sheets[0]["blocks"])
     assert text.MODELS_DONE.format(name="tiny") in texts(sheets[-1])
-    assert all(("tiny", "tiny") in update["choices"] for update in models.offer(host))
+    offers = models.offer(host, "tiny", "tiny", "nearest")
+    assert all(("tiny", "tiny") in update["choices"] for update in offers)
+    assert [update["value"] for update in offers] == ["tiny", "tiny", "nearest"]
     models.unload_model(host, "tiny")
-    assert all(("tiny", "tiny") not in update["choices"] for update in models.offer(host))
+    offers = models.offer(host, "tiny", "tiny", "nearest")
+    assert all(("tiny", "tiny") not in update["choices"] for update in offers)
+    assert [update["value"] for update in offers] == [None, "full", "nearest"], "what is gone is chosen no more"
 
 
 def test_a_hub_checkpoint_that_does_not_fit_is_refused_before_it_is_fetched(

@@ -73,7 +73,7 @@ def show_answers(
     """
     lab, names = deck.lab, (left, right)
     question = question_of(lab, board, words, taste, thread)
-    key = {"key": question_key(board, left, right, question["start"]), "at": str(time.monotonic_ns())}
+    key = question_key(board, left, right, question["start"])
     sides = [cards.side_view(deck, name, place) | key for place, name in enumerate(names)]
     shaped = {"tray": tray_view(deck, taste), "conversation": conversation_view(deck, names, "", thread)}
     shaped["strip"] = shown_strip(deck, question["board"], question["start"])
@@ -151,6 +151,10 @@ def _view(
     return View(left=left, right=right, left_cost=left_cost, right_cost=right_cost, **asked, **shaped)
 
 
-def question_key(board: str, left: str, right: str, start: Sequence[str] = ()) -> str:
-    """What an answer belongs to: a side whose key is not that of the question on the page is shown as stale."""
-    return f"{board or '+'.join(start)}|{left}|{right}"
+def question_key(board: str, left: str, right: str, start: Sequence[str] = ()) -> dict:
+    """Which question this is, and when it was put: {"key", "at"}, `at` in microseconds of this process's clock.
+
+    An answer carries that of its question, a side that of the question on the page (`now`). It is shown as stale when
+    another question was put later: a later answer always counts, whatever was chosen before it.
+    """
+    return {"key": f"{board or '+'.join(start)}|{left}|{right}", "at": time.monotonic_ns() // 1000}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FIRST_BOARD = "halloween"
 ASKING = "(...question) => window.PinLab.asking(...question)"
+GAVE_UP = "() => window.PinLab.gaveUp()"
 
 
 def first_board(lab: Lab) -> str:
@@ -79,6 +80,11 @@ def ask_board(
         yield thread, *view
 
 
+def model_choices(lab: Lab) -> list[tuple[str, str]]:
+    """Every variant that can stand on a side."""
+    return [(cards.clean(info.title, 60), info.name) for info in lab.variants()]
+
+
 def open_page(deck: Deck, fields: Any, price: dict, visit: dict, taste: Any, thread: Any) -> tuple:
     """The page was opened: what this browser kept of the last time is put back, and both models are asked.
 
@@ -98,8 +104,12 @@ def open_page(deck: Deck, fields: Any, price: dict, visit: dict, taste: Any, thr
     # A field without anything to put back is left alone: the visitor may be typing into it already.
     back = {"board": fields["board"], "words": words if fields["text"] else None, "left": fields["left"]}
     back |= {"right": fields["right"], "count": fields["count"], "seed": fields["seed"]}
-    put = [gr.skip() if back[name] is None else back[name] for name in kept.FIELDS]
-    return *put, thread, *view
+    put = {name: gr.skip() if value is None else value for name, value in back.items()}
+    # With guests that were loaded after the start: Gradio would refuse every question of a side that has one.
+    choices = model_choices(deck.lab)
+    for side in ("left", "right"):
+        put[side] = gr.update(choices=choices, **({"value": fields[side]} if fields[side] else {}))
+    return *(put[name] for name in kept.FIELDS), thread, *view
 
 
 def choose_price(lab: Lab, choice: int, visit: dict) -> tuple[float, dict, dict, dict]:
@@ -212,7 +222,7 @@ def _board_column(deck: Deck) -> tuple[gr.Dropdown, gr.HTML, gr.Checkbox]:
 
 
 def _question_column(deck: Deck, pair: tuple[str, str]) -> tuple:
-    choices = [(info.title, info.name) for info in deck.variants.values()]
+    choices = model_choices(deck.lab)
     with gr.Column(scale=4, min_width=320):
         words = gr.MultimodalTextbox(
             label=text.WORDS_LABEL,
@@ -246,9 +256,11 @@ def _question_events(deck: Deck, page: Page) -> None:
     question, answered = page.question, page.answered
     # A click while an answer is on its way is kept, not dropped.
     keep: dict[str, Any] = {"trigger_mode": "always_last", **ANSWERS}
-    gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
+    pressed = gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
     # Gradio's picker lets go of the focus when something was picked, by mouse or by Enter. Its `input` comes twice.
-    page.board.blur(partial(ask_board, deck), question, [page.thread, *answered], js=ASKING, **keep)
+    picked = page.board.blur(partial(ask_board, deck), question, [page.thread, *answered], js=ASKING, **keep)
+    for event in (pressed, picked):  # a full queue, or a value that Gradio refuses before we see it: it says so itself
+        event.failure(None, None, None, js=GAVE_UP)
     refine.connect(deck, page, question, answered, keep)
     key = [page.board, page.left, page.right, page.thread]
     gr.on([page.left.input, page.right.input], partial(choose_models, deck.lab), key, list(page.sides), **QUICK)

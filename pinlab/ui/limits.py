@@ -11,12 +11,13 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from pinlab.catalog.images import encode_webp, read_image
 from pinlab.measure.report import read_rows
@@ -25,11 +26,13 @@ from pinlab.recommend.familiar import SAMPLE
 from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.about import interval
-from pinlab.ui.cards import Deck, clean
+from pinlab.ui.cards import Deck, board_choices, clean
 from pinlab.ui.compare import Page
+from pinlab.ui.question import new_thread
 from pinlab.ui.scoreboard import heading, lab_report, paragraph
+from pinlab.ui.taste import changed, read_taste
 from pinlab.ui.uploads import LEARN_STEP
-from pinlab.ui.widgets import ANSWERS, QUICK, widget
+from pinlab.ui.widgets import LIMITS, QUICK, widget
 
 if TYPE_CHECKING:
     from pinlab.lab import Lab
@@ -117,7 +120,26 @@ def _writing(lab: Lab, rows: Sequence[Mapping[str, Any]]) -> Limit:
     full, swapped = np.mean([*named.values()], axis=0)
     notes = [text.LIMIT_NOT_BEHIND] if swapped >= full else []
     lowest = sorted(named, key=lambda board: (named[board][1], board))[:EXAMPLES]
-    return Limit("words_in_pictures", figures, [_board(lab, board) for board in lowest], notes, words)
+    examples = [_board(lab, board) for board in lowest] + _to_read(lab, pairs)
+    return Limit("words_in_pictures", figures, examples, notes, words)
+
+
+def _to_read(lab: Lab, pairs: Mapping[str, tuple[float, float]]) -> list[Example]:
+    """A picture of a word, and of nothing else: the title of the board of one word that swapped answers best."""
+    single = [b for b in pairs if lab.catalog.board[b].kind == "keyword" and len(_words(lab, b)) == 1]
+    if not single:
+        return []
+    word = _words(lab, min(single, key=lambda board: (-pairs[board][1], board)))[0]
+    return [Example(text.LIMIT_WRITTEN.format(word=clean(word, 40)), picture=lambda: _written(word))]
+
+
+def _written(word: str) -> np.ndarray:
+    """The word in black on white, uint8 (PIXELS, PIXELS, 3)."""
+    page = Image.new("RGB", (PIXELS, PIXELS), "white")
+    font = ImageFont.load_default(size=PIXELS / 3)
+    font = ImageFont.load_default(size=PIXELS / 3 * min(1, 0.9 * PIXELS / font.getlength(word)))
+    ImageDraw.Draw(page).text((PIXELS / 2, PIXELS / 2), word, "black", font, anchor="mm")
+    return np.asarray(page)
 
 
 def _detail(lab: Lab, report: Mapping[str, Any]) -> Limit:
@@ -184,8 +206,7 @@ def _cold(lab: Lab, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 def unlike(lab: Lab) -> Limit:
     """How alike to their nearest pin pictures of nothing are, beside the floor that an upload on the Compare page is
     held against (`Familiar`). What is left of the lab's pictures is looked at first: some 20 s after a start."""
-    made = {text.LIMIT_STRANGE[name]: make for name, make in STRANGE.items()}
-    examples = [Example(text.LIMIT_STRANGE_UPLOAD.format(name=name), picture=make) for name, make in made.items()]
+    made, examples = {text.LIMIT_STRANGE[name]: make for name, make in STRANGE.items()}, strange_examples()
     while lab.learn_pictures(LEARN_STEP):
         pass
     found = dict(zip(made, lab.recognise([make() for make in made.values()]), strict=True))
@@ -201,6 +222,14 @@ def unlike(lab: Lab) -> Limit:
         for name, one in found.items()
     ]
     return Limit("unlike", figures, examples, notes)
+
+
+def strange_examples() -> list[Example]:
+    """Pictures of nothing, to be uploaded."""
+    return [
+        Example(text.LIMIT_STRANGE_UPLOAD.format(name=text.LIMIT_STRANGE[name]), picture=make)
+        for name, make in STRANGE.items()
+    ]
 
 
 def _noise() -> np.ndarray:
@@ -334,26 +363,36 @@ def build(deck: Deck, page: Page, tabs: gr.Tabs) -> None:
     lab = deck.lab
     report, _ = lab_report(lab)
     found = find_limits(lab, report)
-    waiting = Limit("unlike", notes=[text.LIMIT_UNLIKE_WAIT])
+    waiting = [*found, Limit("unlike", examples=strange_examples(), notes=[text.LIMIT_UNLIKE_WAIT])]
     folder = Path(tempfile.mkdtemp(prefix="pinlab-examples-"))
+    measured: list[Limit] = []
+    measuring = Lock()  # the first visitor waits while the lab's pictures are looked at; the others wait for that
 
-    @cache
-    def known() -> tuple[Limit, ...]:
-        return (*found, unlike(lab))
+    def opened() -> dict:
+        with measuring:
+            if not measured:
+                measured.extend([*found, unlike(lab)])
+        return limits_sheet(measured)
 
     pair = [name if name in deck.variants else None for name in SIDES]
     with gr.Tab(text.TAB_LIMITS, id="limits", elem_id="tab-limits") as tab:
-        sheet = widget("sheet", limits_sheet([*found, waiting]), "limits", events=("show",))
-    tab.select(lambda: limits_sheet(known()), None, sheet, **ANSWERS)
+        sheet = widget("sheet", limits_sheet(waiting), "limits", events=("show",))
+    tab.select(opened, None, sheet, **LIMITS)
 
     # Gradio finds the event's data by its annotation.
-    def show(event: gr.EventData) -> tuple:
+    def show(event: gr.EventData, taste: Any) -> tuple:
         try:
-            board, words = open_example(lab, known(), folder, event._data.get("key"))
+            board, words = open_example(lab, waiting, folder, event._data.get("key"))
         except PinLabError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return gr.Tabs(selected="compare"), board, words, *(gr.update(value=n) if n else gr.update() for n in pair)
+        # The question is the example's alone: no follow-ups, no likes, and not only boards where the models disagree.
+        liked = any(read_taste(lab, taste)[kind] for kind in ("liked", "disliked"))
+        alone = [gr.update(value=False, info=""), new_thread(), changed(lab, taste, "clear") if liked else gr.skip()]
+        picked = gr.update(choices=board_choices(lab.catalog), value=board)
+        sides = [gr.update(value=name) if name else gr.update() for name in pair]
+        return gr.Tabs(selected="compare"), picked, words, *sides, *alone
 
     show.__annotations__["event"] = gr.EventData
-    shown = sheet.show(show, None, [tabs, page.board, page.words, page.left, page.right], **QUICK)
+    filled = [tabs, page.board, page.words, page.left, page.right, page.apart, page.thread, page.taste]
+    shown = sheet.show(show, page.taste, filled, **QUICK)
     shown.success(None, None, None, js=GO)  # as if Recommend were pressed: its one event answers

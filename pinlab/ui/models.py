@@ -21,7 +21,7 @@ from pinlab.models import released
 from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.cards import Deck, clean
-from pinlab.ui.compare import Page
+from pinlab.ui.compare import Page, first_pair, model_choices
 from pinlab.ui.scoreboard import heading, paragraph, table
 from pinlab.ui.widgets import QUICK, widget
 
@@ -228,15 +228,13 @@ def unload_model(lab: Lab, name: str | None) -> dict:
     return models_sheet(lab, [paragraph(text.MODELS_UNLOADED.format(name=clean(name, CELL)))])
 
 
-def choices(lab: Lab) -> list[tuple[str, str]]:
-    """Every variant that can stand on a side."""
-    return [(clean(info.title, 60), info.name) for info in lab.variants()]
-
-
-def offer(lab: Lab) -> tuple[dict, dict, dict]:
-    """The same choices for this page and both sides of the Compare page, after a load or an unload."""
-    found = choices(lab)
-    return tuple(gr.update(choices=found) for _ in range(3))  # type: ignore[return-value]
+def offer(lab: Lab, model: str | None, left: str, right: str) -> tuple[dict, dict, dict]:
+    """The models there are now, for this page and both sides of the Compare page; what is gone is chosen no more."""
+    choices = model_choices(lab)
+    known = {name for _, name in choices}
+    first = (None, *first_pair([name for _, name in choices]))
+    kept = (name if name in known else start for name, start in zip((model, left, right), first, strict=True))
+    return tuple(gr.update(choices=choices, value=name) for name in kept)  # type: ignore[return-value]
 
 
 def build(deck: Deck, page: Page, sources: Sources) -> None:
@@ -245,7 +243,9 @@ def build(deck: Deck, page: Page, sources: Sources) -> None:
     with gr.Tab(text.TAB_MODELS, id="models", elem_id="tab-models") as tab:
         sheet = widget("sheet", models_sheet(lab), "models")
         with gr.Row(elem_id="models-own"):
-            model = gr.Dropdown(choices(lab), value=None, label=text.MODELS_MODEL, elem_id="models-model", scale=2)
+            model = gr.Dropdown(
+                model_choices(lab), value=None, label=text.MODELS_MODEL, elem_id="models-model", scale=2
+            )
             load = gr.Button(text.MODELS_LOAD, elem_id="models-load", min_width=90)
             unload = gr.Button(text.MODELS_UNLOAD, elem_id="models-unload", min_width=90)
             left = gr.Button(text.MODELS_LEFT, elem_id="models-left", min_width=130)
@@ -261,13 +261,13 @@ def build(deck: Deck, page: Page, sources: Sources) -> None:
             add = gr.Button(text.MODELS_ADD, variant="primary", elem_id="models-add", min_width=90)
     offered = [model, page.left, page.right]
     chosen = [folder, hub_id]
-    tab.select(partial(models_sheet, lab), None, sheet, **QUICK)
+    offered_anew = partial(offer, lab), offered, offered
+    # Another visitor may have loaded or unloaded one since.
+    tab.select(partial(models_sheet, lab), None, sheet, **QUICK).then(*offered_anew, **QUICK)
     look_button.click(partial(look, lab, sources), chosen, sheet, **LOADS)
-    add.click(partial(load_checkpoint, lab, sources), chosen, sheet, **LOADS).then(
-        partial(offer, lab), None, offered, **QUICK
-    )
+    add.click(partial(load_checkpoint, lab, sources), chosen, sheet, **LOADS).then(*offered_anew, **QUICK)
     load.click(partial(load_model, lab), model, sheet, **LOADS)
-    unload.click(partial(unload_model, lab), model, sheet, **LOADS).then(partial(offer, lab), None, offered, **QUICK)
+    unload.click(partial(unload_model, lab), model, sheet, **LOADS).then(*offered_anew, **QUICK)
     left.click(_chosen, model, page.left, **QUICK)
     right.click(_chosen, model, page.right, **QUICK)
 

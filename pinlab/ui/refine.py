@@ -11,7 +11,7 @@ import gradio as gr
 from pinlab.recommend.shelf import MAX_TURN_LENGTH
 from pinlab.records import PinLabError
 from pinlab.ui import text, why
-from pinlab.ui.asking import View, question_key, recommend
+from pinlab.ui.asking import View, recommend
 from pinlab.ui.question import add_turn, conversation_view, effect_words, new_thread, read_thread
 from pinlab.ui.taste import changed, tray_view
 from pinlab.ui.widgets import ANSWERS, QUICK, widget
@@ -72,9 +72,7 @@ def search_from(deck: Deck, pin: Any, *question: Any) -> tuple:
         return *([gr.skip()] * 3), *_refused(text.PROBLEM_PIN)
     thread = new_thread() | {"start": [pin]}
     view = _ask(deck, question, board="", words=None, thread=thread)
-    now = question_key("", question[2], question[3], [pin])
-    sides = {"left": gr.update(value=view.left, now=now), "right": gr.update(value=view.right, now=now)}
-    return "", {"text": "", "files": []}, thread, *view._replace(**sides)
+    return "", {"text": "", "files": []}, thread, *view
 
 
 # ---------------------------------------------------------------- components and events

@@ -152,7 +152,7 @@ def _recalls(pair: dict, names: tuple[str, str]) -> dict:
     return {
         "id": "recall",
         "title": text.TOTALS_RECALL,
-        "tag": "",
+        "tag": "measured",
         "lines": lines,
         "note": boards_words(len(boards), pair["chosen"]),
     }
@@ -175,7 +175,10 @@ def _costs(pair: dict, names: tuple[str, str], price: dict) -> dict:
             "value": milliseconds(side["ms"]),
             "share": side["ms"] / most,
             "side": i,
-            "detail": f"{gflop(side['gflops'])} · {int(side['tokens']):,} tokens · {int(side['images']):,} images",
+            "detail": text.TOTALS_COUNTED.format(
+                gflops=gflop(side["gflops"]), tokens=f"{int(side['tokens']):,}", images=f"{int(side['images']):,}"
+            ),
+            "detail_tag": "counted",
             "usd": text.TOTALS_USD.format(usd=dollars(_usd(side["ms"], pair, price))),
         }
         for i, (name, side) in enumerate(zip(names, pair["sides"], strict=True))
@@ -199,11 +202,11 @@ def _saved(pair: dict, names: tuple[str, str], price: dict) -> dict:
         {
             "label": text.SAVED_AGAINST.format(name=name),
             "tag": tag,
-            "value": text.SAVED_TIME.format(percent=_percent(rival["ms"], swapped["ms"])),
-            "detail": text.SAVED_LINE.format(
-                ms=_saved_ms(rival["ms"] - swapped["ms"]),
-                gflops=_percent(rival["gflops"], swapped["gflops"]),
+            "value": text.SAVED_TIME.format(
+                percent=_percent(rival["ms"], swapped["ms"]), ms=_saved_ms(rival["ms"] - swapped["ms"])
             ),
+            "detail": text.SAVED_LINE.format(gflops=_percent(rival["gflops"], swapped["gflops"])),
+            "detail_tag": "counted",
             "usd": _saved_usd(rival["ms"] - swapped["ms"], pair, price),
         }
         for name, tag, rival in (("full", "measured", full), ("cached", "modelled", cached))

@@ -216,8 +216,9 @@ BOARDS_BOTH = "{n} {boards}, {chosen} chosen by you and {drawn} drawn at random:
 BOARDS_NONE = "no board scored yet (words and pictures do not count here)"
 BOARD_WORD = ("board", "boards")
 SAVED_AGAINST = "against {name}"
-SAVED_TIME = "{percent} time"
-SAVED_LINE = "{ms} in all; {gflops} computation"
+SAVED_TIME = "{percent} time, {ms} in all"
+SAVED_LINE = "{gflops} computation"
+TOTALS_COUNTED = "{gflops} · {tokens} tokens · {images} images"
 SAVED_USD = "{sign}{usd} per 1,000 answers"
 SAVED_CACHED_NOTE = "cached = full without its decode and vision stages"
 SAVED_ONLY = "Choose full and swapped as the two models to see what the swap saves."
@@ -652,7 +653,8 @@ LIMITS = {
     "words_in_pictures": (
         "Text inside pictures",
         "One embedding for a whole picture has little room for what is written in it. A stand-in for a reading test: "
-        "boards whose title names writing ({words}).",
+        "boards whose title names writing ({words}). And a picture of a word: what does a model make of it that "
+        "cannot read?",
     ),
     "detail": (
         "Fine detail",
@@ -701,6 +703,7 @@ LIMIT_STRANGE = {"noise": "Coloured noise", "stripes": "Fine stripes", "dark": "
 LIMIT_UNLIKE_WAIT = "Computed when this page is opened."
 LIMIT_STALE_EXAMPLE = "this lab's table is up to date, so there is nothing wrong to ask it."
 LIMIT_UPLOAD = "Upload “{title}”, recoloured"
+LIMIT_WRITTEN = "Upload a picture of the word “{word}”"
 LIMIT_STRANGE_UPLOAD = "Upload: {name}"
 LIMIT_TITLE = "Ask for “{title}” in words"
 WRITING = (

@@ -15,10 +15,11 @@ from pinlab.ui.server import asset_url
 # No sign of Gradio's own on any component: the widgets say themselves that they wait. A hidden sign is kept up to date
 # all the same: at each word of the server Gradio copied all that the components with one hold, longer than the answers.
 _UNSIGNED: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
-# How events queue: answers and runs wait for models, quick ones do not.
+# How events queue: answers and runs wait for models, the first look at Limits for pictures, quick ones for nothing.
 ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 4, **_UNSIGNED}
 RUNS: dict[str, Any] = {"concurrency_id": "runs", "concurrency_limit": 4, **_UNSIGNED}
 QUICK: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 8, **_UNSIGNED}
+LIMITS: dict[str, Any] = {"concurrency_id": "limits", "concurrency_limit": 8, **_UNSIGNED}
 LAST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
 TEMPLATE = "<div class='pl-root'></div>"
 

@@ -75,9 +75,10 @@ def visit(browsers: Callable[..., Browser], url: str) -> Iterator[Opened]:
         return page
 
     yield open_page
+    found = list(complaints)  # before the pages are closed: an answer that is under way then is broken off
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert found == []
 
 
 def all_loaded(page: Page, selector: str, count: int) -> None:
@@ -239,6 +240,10 @@ def test_another_pair_of_models(visit: Opened) -> None:
     expect(page.locator("#totals")).to_contain_text("Nothing asked yet for this pair")
     page.get_by_role("button", name="Recommend").click()
     expect(page.locator("#left-side h2")).to_contain_text("Co")
+    choose_board(page, "animal")
+    expect(page.locator("#asked")).to_contain_text("animal")
+    expect(page.locator("#left-side .pl-root")).to_have_attribute("data-state", "ok")
+    expect(page.locator("#left-side")).not_to_contain_text("The question changed")
     expect(page.locator("#total-saved")).to_contain_text("Choose full and swapped")
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.browser import site
 from tests.browser.test_app import (  # noqa: F401 - fixtures
     Opened,
     all_loaded,
@@ -19,7 +20,7 @@ from tests.browser.test_app import (  # noqa: F401 - fixtures
     url,
     visit,
 )
-from tests.fake_lab import picture
+from tests.fake_lab import HOSTILE_TITLES, FakeLab, picture
 
 pytestmark = pytest.mark.browser
 
@@ -191,6 +192,23 @@ def test_only_boards_where_they_disagree(visit: Opened) -> None:  # noqa: F811
     page.get_by_label("Only boards where they disagree").uncheck()
     page.get_by_role("button", name="Recommend").click()
     expect(page.locator("#total-requests .pl-big")).to_have_text("2")
+
+
+def test_an_upload_s_name_and_a_model_s_sentence_are_only_text(visit: Opened) -> None:  # noqa: F811
+    lab = FakeLab()
+    lab.words = list(HOSTILE_TITLES)
+    name = "<img src=x onerror=window.hacked=1>.png"
+    with site.served(lab) as address:
+        page = visit(address)
+        upload = {"name": name, "mimeType": "image/png", "buffer": b"no picture"}
+        page.locator("#words input[type=file]").set_input_files(upload)
+        expect(page.locator("#words .thumbnail-item")).to_have_count(1)
+        page.get_by_role("button", name="Recommend").click()
+        expect(page.locator("#problem [role=alert]")).to_contain_text("img src=x onerror=window.hacked=1")
+        open_hit(page, "left", 0)
+        expect(page.locator(".pl-why-section blockquote")).to_contain_text(HOSTILE_TITLES[0])
+        assert page.evaluate("window.hacked") is None
+        no_sideways_scroll(page)
 
 
 def test_hostile_titles_are_only_text_in_the_evidence(visit: Opened, toy_url: str) -> None:  # noqa: F811

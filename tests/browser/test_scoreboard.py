@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import site
 from tests.browser.test_app import SLOW, Opened, browsers, no_sideways_scroll, url, visit  # noqa: F401
+from tests.browser.test_refine import open_hit
 from tests.fake_lab import HOSTILE_TITLES, FakeLab
 from tests.test_ui_scoreboard import whole_report, with_rows
 
@@ -127,6 +128,30 @@ def test_a_limit_is_shown_and_tried(visit: Opened, width: int, scheme: str) -> N
         board.click()
         expect(page.locator("#asked")).to_contain_text(f"board “{title}”")
         expect(page.locator("#words .thumbnail-item")).to_have_count(0)
+
+
+def test_an_example_is_asked_alone(visit: Opened) -> None:
+    """No like, follow-up or list of boards that disagree is left from the question before."""
+    page = visit()
+    open_hit(page, "right", 0)
+    page.get_by_role("button", name="More like this").click()
+    expect(page.locator("#tray .is-liked li")).to_have_count(1)
+    page.locator("#line").get_by_role("textbox").fill("something warmer")
+    page.keyboard.press("Enter")
+    expect(page.locator("#conversation .pl-turns")).to_be_visible()
+    page.get_by_label("Only boards where they disagree").check()
+    expect(page.locator("#question")).to_contain_text("share at most")
+    open_tab(page, "Limits")
+    example = page.locator("#limit-detail .pl-example").first
+    title = re.search("“(.*)”", example.inner_text())[1]
+    example.click()
+    expect(page.locator("#asked h2")).to_have_text(f"board “{title}”")
+    expect(page.locator("#tray .is-liked li")).to_have_count(0)
+    expect(page.locator("#conversation .pl-turns")).to_have_count(0)
+    expect(page.get_by_label("Only boards where they disagree")).not_to_be_checked()
+    expect(page.locator("#left-side .pl-root")).to_have_attribute("data-state", "ok")
+    page.locator("#tray").get_by_role("button", name="Undo").click()
+    expect(page.locator("#tray .is-liked li")).to_have_count(1)
 
 
 def test_hostile_names_are_only_text_on_both_pages(visit: Opened, hostile_url: str) -> None:

@@ -185,7 +185,7 @@
   // Takes over the mouse, pen or finger inside a plot's axes while `active()`.
   // drawn(outline in pixels of the plot, event of the press), clicked(what `under()` was at the press): what it led to.
   function freehand(plot, over, { active, under, drawn, clicked }) {
-    const space = "http://www.w3.org/2000/svg", canvas = document.createElementNS(space, "svg"), line = document.createElementNS(space, "polygon");
+    const space = plot.querySelector("svg").namespaceURI, canvas = document.createElementNS(space, "svg"), line = document.createElementNS(space, "polygon");
     canvas.setAttribute("class", "pl-lasso");
     canvas.append(line);
     over.append(canvas);

@@ -331,7 +331,8 @@
           el("p", { class: "pl-summary" }, view.summary),
           el("p", { class: "pl-found" }, found && found.share !== null ? meter(found.share, root.closest(".pl-right") ? 1 : 0) : null,
             el("span", {}, found ? found.words : "")));
-        const stale = view.state === "ok" && props.now && props.now !== view.key;
+        // A question that was chosen after this answer was asked for, by the server's clock, and is another one.
+        const stale = view.state === "ok" && props.now && props.now.at > view.at && props.now.key !== view.key;
         root.dataset.state = stale ? "stale" : view.state;
         list.setAttribute("aria-label", `${view.place}: ${view.title}`);
         message.textContent = stale ? (waitingFor.has(column(root)) ? words.asking : words.stale) : view.message;
@@ -452,7 +453,7 @@
   const line = (row) => el("p", { class: "pl-total-line" },
     el("span", { class: `pl-dot is-side${row.side ?? ""}`, "aria-hidden": "true" }), el("span", {}, row.label), el("span", {}, el("b", {}, row.value), " ", tag(row.tag)),
     row.share === undefined ? null : meter(row.share, row.side),
-    row.detail ? el("small", {}, row.detail) : null,
+    row.detail ? el("small", {}, row.detail, " ", tag(row.detail_tag)) : null,
     row.usd ? el("small", {}, row.usd + " ", tag("modelled")) : null);
 
   const block = (view) => el("section", { class: `pl-block is-${view.id}`, id: `total-${view.id}` },
@@ -512,6 +513,9 @@
     return [board ?? "", ...more];
   }
 
+  // Gradio itself refused a question, and has said why: the answers on the page stay what they are.
+  const gaveUp = () => waiting(false);
+
   // What the browser keeps of the page's fields; read again by pinlab/ui/kept.py.
   const kept = (board, asked, left, right, count, seed) =>
     ({ board, text: asked?.text ?? "", pictures: Boolean(asked?.files?.length), left, right, count, seed });
@@ -539,5 +543,5 @@
     if (kind === "header") rememberedTheme();
   }
 
-  window.PinLab = { mount, el, fill, picture, load, words, tag, asking, kept };
+  window.PinLab = { mount, el, fill, picture, load, words, tag, asking, gaveUp, kept };
 })();
