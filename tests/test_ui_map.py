@@ -330,6 +330,13 @@ def test_own_boards(lab: FakeLab) -> None:
     assert len(own["boards"]) == selection.OWN_BOARDS - 1
     assert selection.drop_board(own, {"no": 1})[0] == own
     assert selection.new_own() == {"boards": []}, "nothing is shared between visitors"
+    assert selection.read_own(lab.catalog, own) == own, "as the browser gives it back"
+
+
+@pytest.mark.parametrize("odd", [None, [], "x", {"boards": 3}, {"boards": [None, 5, {}, {"title": "a", "bits": "?"}]},
+                                 {"boards": [{"title": ["a"], "bits": {}}]}])  # fmt: skip
+def test_a_browser_may_send_any_boards(lab: FakeLab, odd: object) -> None:
+    assert selection.read_own(lab.catalog, odd) == selection.new_own()
 
 
 def test_asking_with_a_selection(deck: Deck, lab: FakeLab) -> None:

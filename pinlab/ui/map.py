@@ -16,7 +16,7 @@ import numpy as np
 
 from pinlab.embed.project import place
 from pinlab.records import PinLabError
-from pinlab.ui import inputs, selection, static_map, text
+from pinlab.ui import inputs, kept, selection, static_map, text
 from pinlab.ui.asking import show_answers
 from pinlab.ui.cards import LABEL_LENGTH, Deck, clean
 from pinlab.ui.columns import SPACES, MapData
@@ -147,7 +147,7 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
         tabs: all pages, to switch to Compare.
     """
     with gr.Tab(text.TAB_MAP, id="map", elem_id="tab-map") as tab:
-        chosen, own = gr.State(""), gr.State(selection.new_own())
+        chosen, own = gr.State(""), kept.browser_state(deck.lab, "own", selection.new_own())
         widget("note", {"lines": [text.MAP_INTRO]}, "map-intro")
         with gr.Row(elem_id="map-controls"):
             space = _radio(text.MAP_SPACES, text.MAP_SPACE_LABEL, "map-space", 7)
@@ -159,6 +159,8 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
     drawn = [space, colour, page.board, page.visit]
     changes = [tab.select, space.change, colour.change]  # a board is picked on another page, and answers come first
     gr.on(changes, partial(map_view, data), drawn, plot, **QUICK)
+    catalog = deck.lab.catalog
+    tab.select(lambda own: gr.update(own=selection.own_view(selection.read_own(catalog, own))), own, plot, **QUICK)
 
     # Gradio finds the event's data by its annotation, which it cannot read through `partial`.
     def picked(event: gr.EventData, space: str) -> dict:
@@ -171,24 +173,25 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
         view = selection.gallery_view(deck, event._data.get("bits"))
         return view["bits"], gr.update(chosen=view)
 
-    def kept(event: gr.EventData, own: dict, chosen: str) -> tuple[dict, dict]:
-        own, view = selection.add_board(deck.lab.catalog, own, event._data.get("title"), chosen)
+    def added(event: gr.EventData, own: Any, chosen: str) -> tuple[dict, dict]:
+        own = selection.read_own(catalog, own)
+        own, view = selection.add_board(catalog, own, event._data.get("title"), chosen)
         return own, gr.update(own=view)
 
-    def forgotten(event: gr.EventData, own: dict) -> tuple[dict, dict]:
-        own, view = selection.drop_board(own, event._data.get("title"))
+    def forgotten(event: gr.EventData, own: Any) -> tuple[dict, dict]:
+        own, view = selection.drop_board(selection.read_own(catalog, own), event._data.get("title"))
         return own, gr.update(own=view)
 
     def placed(files: list | None) -> tuple[dict, None]:
         return gr.update(placed=place_pictures(deck, data, files)), None
 
-    for handler in (picked, searched, selected, kept, forgotten):
+    for handler in (picked, searched, selected, added, forgotten):
         handler.__annotations__["event"] = gr.EventData
     plot.pick(picked, space, panel, **QUICK)
     panel.pick(picked, space, panel, **QUICK)
     plot.search(searched, None, plot, **LAST)
     plot.choose(selected, None, [chosen, plot], **LAST)
-    plot.keep(kept, [own, chosen], [own, plot], **QUICK)
+    plot.keep(added, [own, chosen], [own, plot], **QUICK)
     plot.forget(forgotten, own, [own, plot], **QUICK)
     upload.upload(placed, upload, [plot, upload], **ANSWERS)
     asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.thread, tabs], **QUICK)

@@ -121,8 +121,18 @@ def _cell(value: str) -> str:
 
 
 def new_own() -> dict:
-    """A visitor without boards. Lives in `gr.State`; nothing of it is written into the lab."""
+    """A visitor without boards. Kept by the visitor's browser; nothing of it is written into the lab."""
     return {"boards": []}
+
+
+def read_own(catalog: Catalog, value: Any) -> dict:
+    """The boards that a browser sent, without those that cannot be boards."""
+    sent = value.get("boards") if isinstance(value, dict) else None
+    own = new_own()
+    for board in sent[:OWN_BOARDS] if isinstance(sent, list) else ():
+        if isinstance(board, dict):
+            own, _ = add_board(catalog, own, board.get("title"), board.get("bits"))
+    return own
 
 
 def add_board(catalog: Catalog, own: dict, title: Any, bits: Any) -> tuple[dict, dict]:

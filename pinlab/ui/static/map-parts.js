@@ -106,6 +106,14 @@
     const turn = (by) => () => { start += by; draw(); };
     const back = button(say.back, turn(-PAGE)), next = button(say.next, turn(PAGE));
     let start = 0, column = 4, falling = false, order = null, ordered = "";
+    // The colour's name of each pin, and whether the legend shows it: as on the maps.
+    let grouped = null, group = null;
+    function regroup() {
+      if (grouped === state.groups) return;
+      grouped = state.groups;
+      group = new Uint16Array(state.data.points.count);
+      grouped.forEach(({ rows }, code) => rows.forEach((row) => { group[row] = code; }));
+    }
     const marked = (row) => Object.keys(say.marks).filter((name) => state.view.marks[name].includes(row)).map((name) => say.marks[name]);
     const heads = say.columns.map((name, i) => el("th", { scope: "col" }, i === 0 ? name
       : el("button", { type: "button", class: "pl-sort", "aria-label": `${name}, ${fill(say.sort, { column: name })}`, onclick: () => { falling = column === i && !falling; column = i; start = 0; draw(); } }, name)));
@@ -116,12 +124,13 @@
       if (column === 1) return (row) => names.columns.titles(row) || "\uffff";
       if (column === 2) return (row) => points.columns.source[row];
       if (column === 3) return (row) => names.columns.biggest[row];
+      if (column === 5) return (row) => group[row];
       const place = new Map(Object.keys(say.marks).reverse().flatMap((name, i, every) => state.view.marks[name].map((row) => [row, every.length - i])));
       return (row) => place.get(row) ?? 99;
     }
 
     function sorted() {
-      const now = `${column}|${falling}|${column === 4 ? JSON.stringify(state.view.marks) : ""}`;
+      const now = `${column}|${falling}|${column === 4 ? JSON.stringify(state.view.marks) : column === 5 ? grouped[0]?.key : ""}`;
       if (now === ordered) return order;
       const collator = new Intl.Collator(undefined, { sensitivity: "base", numeric: true }), key = sortKey(), sign = falling ? -1 : 1;
       const keys = Array.from({ length: state.data.points.count }, (_, row) => key(row));
@@ -138,13 +147,14 @@
       return el("tr", {}, el("td", {}, tick),
         el("th", { scope: "row" }, el("button", { type: "button", class: "pl-link", dir: "auto", onclick: () => actions.choose(i) },
           picture({ src: state.src(i), alt: "" }, 32, true), title || words.untitled)),
-        el("td", { dir: "auto" }, points.names.source[points.columns.source[i]]), el("td", { dir: "auto" }, names.columns.boards(names.columns.biggest[i])), el("td", {}, marked(i).join(", ")));
+        el("td", { dir: "auto" }, points.names.source[points.columns.source[i]]), el("td", { dir: "auto" }, names.columns.boards(names.columns.biggest[i])), el("td", {}, marked(i).join(", ")), el("td", { dir: "auto" }, grouped[group[i]].name));
     }
 
     function draw() {
       if (!details.open || !state.names || !state.view) return;
-      const found = state.found, only = which.value === "selected";
-      const rows = found || only ? sorted().filter((i) => (!found || found.has(i)) && (!only || state.selected.has(i))) : sorted();
+      regroup();
+      const found = state.found, only = which.value === "selected", hides = grouped.map(({ key }) => state.hidden.has(key));
+      const rows = sorted().filter((i) => (!found || found.has(i)) && (!only || state.selected.has(i)) && !hides[group[i]]);
       start = Math.max(0, Math.min(start, rows.length - 1));
       const shown = rows.slice(start, start + PAGE);
       const focused = [...body.querySelectorAll("input")].indexOf(document.activeElement);
