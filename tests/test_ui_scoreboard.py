@@ -103,7 +103,9 @@ def test_the_verdict_stands_first_and_the_claims_keep_their_baselines(lab: FakeL
     assert "not tested here" in claims["rows"][0][2]
     assert "(measured)" in claims["rows"][0][2]  # sheet.js makes tags of these
     titles = [b["text"] for b in blocks(sheet, "h2")]
-    assert titles == [text.SCORE_CLAIMS, text.SCORE_PARETO, text.SCORE_GROWTH, text.SCORE_SLICES]
+    assert titles == [text.SCORE_CLAIMS, text.ABOUT_VERDICTS, text.SCORE_PARETO, text.SCORE_GROWTH, text.SCORE_SLICES]
+    verdicts = next(b for b in blocks(sheet, "table") if b["label"] == text.ABOUT_VERDICTS)
+    assert len(verdicts["rows"]) == len(whole_report()["pairs"]), "one for every rival, whichever way it fell"
     assert len(blocks(sheet, "figure")) == 3
     json.dumps(sheet, allow_nan=False)
 

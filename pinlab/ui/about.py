@@ -52,7 +52,6 @@ def _report_blocks(report: Mapping[str, Any]) -> list[dict]:
     provenance = report.get("provenance") or {}
     command = provenance.get("command") or text.ABOUT_COMMAND.format(lab=report.get("lab", "LAB"))
     rows = [_variant_row(name, numbers) for name, numbers in report.get("variants", {}).items()]
-    pairs = [_pair_row(name, numbers) for name, numbers in report.get("pairs", {}).items()]
     return [
         _heading(text.ABOUT_TITLE),
         _paragraph(text.ABOUT_MEASURED.format(boards=_cell(report.get("boards")))),
@@ -61,7 +60,7 @@ def _report_blocks(report: Mapping[str, Any]) -> list[dict]:
         _paragraph(text.ABOUT_COST_NOTE.format(n=_runs(report))),
         _heading(text.ABOUT_VERDICTS),
         _paragraph(text.ABOUT_VERDICT_NOTE),
-        _table(text.ABOUT_VERDICTS, text.ABOUT_VERDICT_COLUMNS, pairs),
+        _table(text.ABOUT_VERDICTS, text.ABOUT_VERDICT_COLUMNS, pair_rows(report)),
         *_ablations(report),
         *plateaus(report),
         _paragraph(text.ABOUT_COMMAND_INTRO),
@@ -123,6 +122,11 @@ def _variant_row(name: str, numbers: Mapping[str, Any]) -> list[str]:
         _shown(numbers.get("tokens"), number),
         _shown(numbers.get("images_encoded"), number),
     ]
+
+
+def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """A row per rival of the swapped model, with the columns `text.ABOUT_VERDICT_COLUMNS`."""
+    return [_pair_row(name, numbers) for name, numbers in report.get("pairs", {}).items()]
 
 
 def _pair_row(name: str, numbers: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from pinlab.measure.page_cost import growth_figure, pareto_figure
 from pinlab.measure.page_pairs import RECALL
 from pinlab.records import PinLabError
 from pinlab.ui import breakeven, score_run, text
-from pinlab.ui.about import facts, interval, plateaus
+from pinlab.ui.about import facts, interval, pair_rows, plateaus
 from pinlab.ui.cards import Deck, clean, dollars, gflop, milliseconds, number
 from pinlab.ui.widgets import widget
 
@@ -47,6 +47,7 @@ def report_sheet(lab: Lab, report: Mapping[str, Any] | None, problem: str) -> di
             paragraph(_source(report), soft=True),
             {"kind": "legend", "items": [list(item) for item in text.SCORE_TAGS]},
             *_claims(report),
+            *_pairs(report),
             *_pareto(report),
             *_growth(report),
             *_slices(report),
@@ -77,6 +78,14 @@ def _claims(report: Mapping[str, Any]) -> list[dict]:
     rows = [[clean(cell, 900) for cell in row] for row in claims(_whole(report))]
     return [heading(text.SCORE_CLAIMS), paragraph(text.ABOUT_CLAIMS_INTRO, soft=True),
             table(text.SCORE_CLAIMS, text.SCORE_CLAIMS_COLUMNS, rows) | {"stack": True}]  # fmt: skip
+
+
+def _pairs(report: Mapping[str, Any]) -> list[dict]:
+    rows = pair_rows(report)
+    if not rows:
+        return []
+    return [heading(text.ABOUT_VERDICTS), paragraph(text.ABOUT_VERDICT_NOTE, soft=True),
+            table(text.ABOUT_VERDICTS, text.ABOUT_VERDICT_COLUMNS, rows) | {"stack": True}]  # fmt: skip
 
 
 def _whole(report: Mapping[str, Any]) -> dict[str, Any]:
