@@ -373,8 +373,8 @@ class Workshop:
             "data_hash": self.data.data_hash,
             "parents": self._parents(variant),
             "command": self._command(),
-            "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-            f"{training_dtype()} matmuls",
+            # The pin encoder reads vectors that are in ordinary memory, wherever they were computed.
+            "machine": _machine(_CPU if variant == "pin-encoder" else self.device),
             "plan": asdict(plan),
             **asdict(outcome),
         }
@@ -465,6 +465,13 @@ def _is_fresh(path: Path, key: dict[str, str]) -> bool:
 def _stored(table: Tensor) -> Tensor:
     # Trained on what the table will give back: int8 and its rounding included.
     return dequantise(*quantise(table))
+
+
+def _machine(device: torch.device) -> str:
+    """What was trained on, for training.json."""
+    cpu = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    return f"{name}, {training_dtype(device)} matmuls"
 
 
 def _weight_bytes(*parts: nn.Module) -> int:
