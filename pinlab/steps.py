@@ -41,6 +41,7 @@ from pinlab.models.checkpoint import (
     read_config,
     save_backbone,
     save_encoder,
+    source_of,
     tower_folder,
     weights_hash,
 )
@@ -89,15 +90,17 @@ class Workshop:
 
     Args:
         base: "nano", which trains its models whole from nothing, or a released checkpoint (`released.find`), on which
-            every model is an adapter.
+            every model is an adapter. None is what the lab's models stand on, "nano" where there are none.
+
+    Raises:
+        PinLabError: the lab's models stand on another base, or there is no such base.
     """
 
-    def __init__(self, lab: Lab, base: str = NANO) -> None:
+    def __init__(self, lab: Lab, base: str | None = None) -> None:
         self.lab = lab
         self.models, self.runs = lab.path / "models", lab.path / "runs"
         self.data: TrainingSet = training_set(lab.catalog, lab.split)
-        self.base = base
-        self.source = None if base == NANO else released.find(base)
+        self.base, self.source = _base_of(lab.path, base)
         self.contents = None if self.source is None else released.look_into(self.source.folder)
         self.rank = None if self.source is None else recipe.RANK
         self.side = IMAGE_SIDE if self.contents is None else self.contents.side
@@ -148,7 +151,7 @@ class Workshop:
             return
         plan = recipe.BASE_PLAN
         backbone, tokenizer, outcome = recipe.train_base(
-            self.lab.catalog, self.data, self.images, self.runs / "base", plan
+            self.lab.catalog, self.data, self.images, self._run("base"), plan
         )
         record = self._record("base", plan, outcome) | self._base_query(backbone.eval(), PromptBuilder(tokenizer))
         save_backbone(self.models / "base", backbone, tokenizer, record)
@@ -177,7 +180,7 @@ class Workshop:
         tuned, tokenizer, record = self.tuned()
         content = self.content(tuned, tokenizer, self.features.select(torch.arange(self.data.size)))
         plan = self._plan("pin-encoder")
-        encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self.runs / "pin-encoder", plan)
+        encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self._run("pin-encoder"), plan)
         training = self._record("pin-encoder", plan, outcome) | {"tuned": record}
         save_encoder(self.models / "pin-encoder", encoder, tuned, None, training)
 
@@ -208,7 +211,7 @@ class Workshop:
         full, tokenizer = self._start_from_full(vision=False)
         plan, features = self._plan("pooled"), self.features.pooled(recipe.POOLED_SIDES[name])
         teacher = recipe.teacher_of(self.tables, self.data.size)
-        builder, run = PromptBuilder(tokenizer), self.runs / name
+        builder, run = PromptBuilder(tokenizer), self._run(name)
         outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
         save_backbone(self.models / name, full, None, self._record(name, plan, outcome), stands_on=self._ground)
 
@@ -218,11 +221,11 @@ class Workshop:
         vision = cast(Any, full.qwen.config.vision_config)
         recipe.prune_tower(full, recipe.kept_blocks(vision.depth, vision.deepstack_visual_indexes))
         plan, visible = self._plan("tower"), torch.from_numpy(self.data.visible)
-        run = self.runs / "shallow-tower"
+        run = self._run("shallow-tower")
         tower = recipe.heal_tower(full, self.views, self.features, visible, run, plan)
         features = tower_outputs(full.eval(), self.views, _CPU)
         plan, teacher = self._plan("shallow"), recipe.teacher_of(self.tables, self.data.size)
-        builder, run = PromptBuilder(tokenizer), self.runs / "shallow"
+        builder, run = PromptBuilder(tokenizer), self._run("shallow")
         outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
         record = self._record("shallow", plan, outcome) | {"tower": asdict(tower)}
         save_backbone(self.models / "shallow", full, None, record, stands_on=self._ground)
@@ -257,12 +260,12 @@ class Workshop:
     def _run_full(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan) -> Outcome:
         teacher, features = recipe.teacher_of(self.tables, self.data.size), self.features
         builder = PromptBuilder(tokenizer)
-        return recipe.train_full(tuned, builder, self.data, features, teacher, self.runs / run, plan, self.rank)
+        return recipe.train_full(tuned, builder, self.data, features, teacher, self._run(run), plan, self.rank)
 
     def _run_swapped(
         self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan
     ) -> tuple[nn.Module, Outcome]:
-        builder, folder = PromptBuilder(tokenizer), self.runs / run
+        builder, folder = PromptBuilder(tokenizer), self._run(run)
         return recipe.train_swapped(tuned, builder, self.data, self.tables, folder, plan, self.rank)
 
     @cached_property
@@ -297,7 +300,7 @@ class Workshop:
             pins = LiveVision(backbone.qwen.visual, self.images, metadata, plan.seed)
         else:
             pins = StoredVision(self.features, metadata, self.device)
-        outcome = recipe.train_tuned(backbone, pins, builder, self.data, self.runs / "tuned", plan)
+        outcome = recipe.train_tuned(backbone, pins, builder, self.data, self._run("tuned"), plan)
         # In bfloat16 as it will be stored, so that the pin encoder is trained on what uploads will meet.
         for parameter in backbone.parameters():
             if parameter.requires_grad:
@@ -353,8 +356,12 @@ class Workshop:
         marker = self.runs / "data.txt"
         if marker.is_file() and marker.read_text() != self.data.data_hash:
             raise PinLabError(f"{self.runs}: holds runs on other data; delete the folder to train on this lab's")
+
+    def _run(self, name: str) -> Path:
+        """The folder of a run that is about to begin; the first one notes what data they are on."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        marker.write_text(self.data.data_hash)
+        (self.runs / "data.txt").write_text(self.data.data_hash)
+        return self.runs / name
 
     def _parents(self, name: str) -> dict[str, str]:
         """Weights hashes of the models that one starts from or learns from: when they change, it is stale."""
@@ -378,6 +385,23 @@ class Workshop:
             "plan": asdict(plan),
             **asdict(outcome),
         }
+
+
+def _base_of(lab: Path, wanted: str | None) -> tuple[str, released.Source | None]:
+    """What the models of a lab stand on, by name and, for a released checkpoint, where it is: that of the models which
+    are there, or what is wanted for the first ones."""
+    folder = lab / "models" / "base"
+    if not (folder / "training.json").is_file():
+        base = wanted or NANO
+        return base, None if base == NANO else released.find(base)
+    source = source_of(folder)
+    held = NANO if source is None else source.name
+    if wanted not in (None, held) and (wanted == NANO or not released.is_same(wanted, source)):
+        raise PinLabError(
+            f"--base {wanted}: the models of {lab} stand on {held}; leave --base out to go on with it, train in a new "
+            f"lab folder, or delete {lab / 'models'} and {lab / 'runs'}"
+        )
+    return held, source
 
 
 def embed_lab(lab: Lab) -> None:

@@ -20,7 +20,7 @@ from pinlab import assessment
 from pinlab.lab import Lab, open_lab
 from pinlab.measure import footprint
 from pinlab.measure.verify import Row
-from pinlab.models import adapters, released
+from pinlab.models import adapters, recipe, released
 from pinlab.recommend.variants import FullVariant, SwappedVariant
 from pinlab.records import PinLabError
 from pinlab.release import export_lab, verify_lab
@@ -72,6 +72,27 @@ def test_trained_again_it_is_left_alone(capsys: pytest.CaptureFixture[str]) -> N
     train(folder())
     assert {p: p.stat().st_mtime_ns for p in (folder() / "lab" / "models").rglob("*.safetensors")} == before
     assert capsys.readouterr().err.count("trained already on this data") == len(TRAINED)
+
+
+def test_training_goes_on_with_what_the_lab_stands_on() -> None:
+    for base in (None, str(folder() / "tiny")):
+        shop = Workshop(lab(), base)
+        assert shop.base == str(folder() / "tiny")
+        assert shop.source == released.Source(folder() / "tiny")
+        assert shop.rank == recipe.RANK
+    assert Workshop(toy.trained_lab()).rank is None
+    assert Workshop(toy.trained_lab(), "nano").base == "nano"
+
+
+@pytest.mark.parametrize("base", ["nano", "elsewhere", "Qwen/Qwen3-VL-2B-Instruct"])
+def test_a_lab_that_stands_on_one_base_is_not_trained_on_another(base: str, tmp_path: Path) -> None:
+    wanted = str(tmp_path) if base == "elsewhere" else base
+    stands_on = f"--base {wanted}: the models of .* stand on {folder() / 'tiny'}; .*new lab folder, or delete"
+    with pytest.raises(PinLabError, match=stands_on):
+        Workshop(lab(), wanted)
+    if base != "nano":
+        with pytest.raises(PinLabError, match="stand on nano; leave --base out"):
+            Workshop(toy.trained_lab(), wanted)
 
 
 def test_every_variant_answers_and_a_swapped_model_has_no_tower() -> None:
@@ -152,6 +173,13 @@ def other_weights(root: Path) -> str:
     return "other weights than those that were trained on"
 
 
+def a_fine_tune(root: Path) -> str:
+    sizes = {path: path.stat().st_size for path in (root / "tiny").glob("*.safetensors")}
+    write_checkpoint(root / "tiny", tied=False, deepstack=(0, 1, 2), seed=9)
+    assert {path: path.stat().st_size for path in (root / "tiny").glob("*.safetensors")} == sizes
+    return "other weights than those that were trained on; put those back"
+
+
 def no_checkpoint(root: Path) -> str:
     shutil.rmtree(root / "tiny")
     return "is not there; put it back"
@@ -162,15 +190,16 @@ def no_pointer(root: Path) -> str:
     return "checkpoint.json names no checkpoint"
 
 
-@pytest.mark.parametrize("breaks", [other_weights, no_checkpoint, no_pointer], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("breaks", [other_weights, a_fine_tune, no_checkpoint, no_pointer], ids=lambda f: f.__name__)
 def test_a_lab_whose_checkpoint_changed_says_so(breaks, tmp_path: Path) -> None:
     shutil.copytree(folder(), tmp_path / "root")
     pointer = tmp_path / "root" / "lab" / "models" / "base" / "checkpoint.json"
     record = json.loads(pointer.read_text()) | {"folder": str(tmp_path / "root" / "tiny")}
     pointer.write_text(json.dumps(record))
     said = breaks(tmp_path / "root")
-    with pytest.raises(PinLabError, match=said):
-        open_lab(tmp_path / "root" / "lab", "cpu").variant("base")
+    for name in ("base", "full", "swapped"):
+        with pytest.raises(PinLabError, match=said):
+            open_lab(tmp_path / "root" / "lab", "cpu").variant(name)
 
 
 def test_a_bad_checkpoint_leaves_the_lab_as_it_was(tmp_path: Path) -> None:
@@ -180,9 +209,15 @@ def test_a_bad_checkpoint_leaves_the_lab_as_it_was(tmp_path: Path) -> None:
     next(iter(weights.values())).view(-1)[0] = float("nan")
     save_file(weights, path)
     toy.build(tmp_path / "lab")
+    before = contents(tmp_path / "lab")
     with pytest.raises(PinLabError, match="not finite"):
         Workshop(open_lab(tmp_path / "lab", "cpu"), str(tmp_path / "tiny")).train_all()
-    assert not (tmp_path / "lab" / "models").exists()
+    assert contents(tmp_path / "lab") == before
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    """Every file and folder in it."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def test_a_guest_is_one_more_variant_and_leaves_nothing_behind(tmp_path: Path) -> None:

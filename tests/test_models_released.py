@@ -276,6 +276,21 @@ def test_a_folder_is_itself_and_a_hub_id_is_one_commit_of_it(checkpoint: Path, m
     assert not any(pattern.endswith((".bin", ".py", ".pt")) for pattern in asked["allow_patterns"])
 
 
+def test_a_base_that_was_found_before_is_known_again(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(released, "snapshot_download", None)  # nothing is fetched to tell
+    monkeypatch.setattr(released.HfApi, "model_info", lambda self, name, revision: SimpleNamespace(sha="a" * 40))
+    local, hub = released.Source(checkpoint.resolve()), released.Source(checkpoint, "Qwen/X", "a" * 40)
+    assert released.is_same(str(checkpoint), local)
+    assert not released.is_same(str(tmp_path), local)
+    assert not released.is_same(str(checkpoint), hub)
+    for base in ("Qwen/X", hub.name, "Qwen/X@main"):
+        assert released.is_same(base, hub)
+        assert not any(released.is_same(base, other) for other in (local, None))
+    monkeypatch.setattr(released.HfApi, "model_info", lambda self, name, revision: SimpleNamespace(sha="b" * 40))
+    assert released.is_same("Qwen/X", hub)  # the newest is another by now
+    assert not released.is_same("Qwen/X@main", hub)
+
+
 def test_a_glance_at_the_hub_fetches_small_files_and_headers(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
     small, asked = tmp_path / "small", {}
     small.mkdir()

@@ -55,6 +55,11 @@ class Source:
     id: str | None = None
     revision: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What `--base` calls it."""
+        return str(self.folder) if self.id is None else f"{self.id}@{self.revision}"
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -103,6 +108,28 @@ def find(base: str) -> Source:
         return Source(fetched(name, commit), name, commit)
 
 
+def is_same(base: str, source: Source | None) -> bool:
+    """Whether `base`, as `find` takes it, is a checkpoint that was found before; nothing is fetched to tell.
+
+    A Hub id without a commit is, whatever the newest commit may be by now.
+
+    Args:
+        source: None for the preset `nano`.
+
+    Raises:
+        PinLabError: there is no such folder, and it is no Hub id.
+    """
+    if Path(base).is_dir():
+        return source == Source(Path(base).resolve())
+    name, revision = _hub_id(base)
+    if source is None or name != source.id:
+        return False
+    if revision in ("", source.revision):
+        return True
+    with _hub(base):  # a branch or a tag
+        return _commit_of(base)[1] == source.revision
+
+
 def glance(base: str) -> Contents:
     """What a checkpoint holds, as `look_into`; of one on the Hub only the small files and the shards' headers are
     fetched, so that its size is known before gigabytes of it are.
@@ -128,13 +155,19 @@ def glance(base: str) -> Contents:
 
 def _commit_of(base: str) -> tuple[str, str]:
     """Name and commit of a Hub id."""
-    name, _, revision = base.partition("@")
-    if base.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise PinLabError(f"--base {base}: no such folder, and no Hub id (owner/name, or owner/name@COMMIT)")
+    name, revision = _hub_id(base)
     commit = HfApi().model_info(name, revision=revision or None).sha
     if commit is None:
         raise PinLabError(f"--base {base}: the Hub names no commit of it; give owner/name@COMMIT")
     return name, commit
+
+
+def _hub_id(base: str) -> tuple[str, str]:
+    """Name and revision of a Hub id as it was given; "" where it names no revision."""
+    name, _, revision = base.partition("@")
+    if base.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise PinLabError(f"--base {base}: no such folder, and no Hub id (owner/name, or owner/name@COMMIT)")
+    return name, revision
 
 
 @contextmanager
@@ -157,7 +190,8 @@ def fetched(name: str, revision: str, *, offline: bool = False) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(WANTED), local_files_only=offline))
     except LocalEntryNotFoundError as error:
-        raise PinLabError(f"{name}@{revision} is not on this machine: run `hf download {name}` first") from error
+        command = f"hf download {name} --revision {revision}"
+        raise PinLabError(f"{name}@{revision} is not on this machine: run `{command}` first") from error
 
 
 def look_into(folder: Path) -> Contents:
