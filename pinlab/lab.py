@@ -32,7 +32,7 @@ from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.footprint import require
 from pinlab.measure.report import read_report
-from pinlab.models.backbone import Backbone, Projector, text_width
+from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
     Weights,
     bytes_needed,
@@ -40,6 +40,7 @@ from pinlab.models.checkpoint import (
     is_pointer,
     load_backbone,
     load_encoder,
+    load_projector,
     load_tokenizer,
     output_embeddings,
     read_config,
@@ -423,9 +424,7 @@ class Lab:
         builder = PromptBuilder(load_tokenizer(path))
         shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock())
         if name == "swapped":
-            projector = Projector(EMBEDDING, text_width(backbone.qwen.config))
-            projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
-            projector = projector.to(self.torch_device).eval()
+            projector = load_projector(extra, path, backbone.qwen.config).to(self.torch_device)
             return SwappedVariant(*shared, projector=projector, embeddings=self.embeddings, uploads=self._uploads)
         training = json.loads((path / "training.json").read_text())
         average = training.get("query") == "mean of item vectors"

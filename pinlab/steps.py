@@ -37,6 +37,7 @@ from pinlab.models.checkpoint import (
     load_backbone,
     load_encoder,
     load_fusion,
+    load_projector,
     load_tokenizer,
     read_config,
     save_backbone,
@@ -463,7 +464,8 @@ def _item_vectors(lab: Lab, pictures: _Pictures, name: str) -> Tensor:
     if name.startswith("swapped"):
         table = lab.embeddings
         swapped = StoredEmbeddings(EmbeddingTables.of_table(table), len(table), text_width(backbone.qwen.config))
-        swapped.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+        projector = load_projector(extra, models / name, backbone.qwen.config)
+        swapped.projector.load_state_dict(projector.state_dict())
         swapped.projector.to(backbone.device)
         pins = swapped
     else:

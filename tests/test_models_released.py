@@ -208,6 +208,15 @@ def other_preprocessing(folder: Path) -> str:
     return path.name
 
 
+def preprocessor_of(pixels: object) -> Callable[[Path], str]:
+    def breaks(folder: Path) -> str:
+        path = folder / "preprocessor_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"size": {"shortest_edge": pixels}}))
+        return f"{path.name} is no image preprocessor of a Qwen3-VL (size.shortest_edge is {pixels!r}"
+
+    return breaks
+
+
 WRONG = {
     "no config": missing("config.json"),
     "another model": other_model,
@@ -222,6 +231,17 @@ WRONG = {
     "wrong width": wrong_width,
     "more layers than weights": config_of(lambda r: r["text_config"].update(num_hidden_layers=4)),
     "fewer layers than weights": config_of(lambda r: r["text_config"].update(num_hidden_layers=2)),
+    "pixels in words": preprocessor_of("abc"),
+    "pixels below nothing": preprocessor_of(-5),
+    "no pixels": preprocessor_of(None),
+    "a field of another type": config_of(lambda r: r["text_config"].update(num_hidden_layers="abc")),
+    "a negative width": config_of(lambda r: r["text_config"].update(hidden_size=-5)),
+    "no heads": config_of(lambda r: r["vision_config"].update(num_heads=0)),
+    "heads that share no width": config_of(lambda r: r["vision_config"].update(num_heads=5)),
+    "unknown rope": config_of(lambda r: r["text_config"]["rope_parameters"].update(rope_type="bogus")),
+    "rope of another width": config_of(lambda r: r["text_config"]["rope_parameters"].update(mrope_section=[1, 2])),
+    "rope of nothing": config_of(lambda r: r["vision_config"]["rope_parameters"].update(rope_theta=0)),
+    "DeepStack beyond the tower": config_of(lambda r: r["vision_config"].update(deepstack_visual_indexes=[0, 99])),
     "quantised": quantised,
     "tokenizer without images": tokenizer_without_images,
     "tokenizer of another": tokenizer_of_another,

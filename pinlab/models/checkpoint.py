@@ -30,8 +30,8 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 )
 
 from pinlab.models import adapters, released
-from pinlab.models.backbone import Backbone
-from pinlab.models.pin_encoder import PinEncoder
+from pinlab.models.backbone import Backbone, Projector, text_width
+from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.released import TEXT, VISION
 from pinlab.models.spread import connect, placement
 from pinlab.records import PinLabError
@@ -222,8 +222,7 @@ def output_embeddings(folder: Path, backbone: Backbone, weights: Weights) -> Ten
 
 def _assemble(config: Qwen3VLConfig, weights: Mapping[str, Tensor], folder: Path, vision_layer: bool) -> Qwen3VLModel:
     """A Qwen3-VL made of given tensors; what is not given is never allocated."""
-    with torch.device("meta"):
-        qwen = Qwen3VLModel(config)
+    qwen = released.described(folder, config)
     if not vision_layer:
         del qwen.visual
     try:
@@ -449,6 +448,24 @@ def load_fusion(folder: Path) -> PinEncoder:
     return _encoder(read_tensors(folder / "head.safetensors"), folder)
 
 
+def load_projector(extra: dict[str, Tensor], folder: Path, config: Qwen3VLConfig) -> Projector:
+    """The projector of a trained `swapped`, in evaluation mode.
+
+    Args:
+        extra: from `load_backbone` of that folder. config: of the same model.
+
+    Raises:
+        PinLabError: a tensor is missing or of another shape.
+    """
+    projector = Projector(EMBEDDING, text_width(config))
+    try:
+        projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+    except RuntimeError as error:
+        path = folder / "head.safetensors"
+        raise PinLabError(f"{path}: no projector of this model ({_line(error)}); {_AGAIN}") from error
+    return projector.eval()
+
+
 def _encoder(tensors: dict[str, Tensor], folder: Path) -> PinEncoder:
     weights = {k.removeprefix("fusion."): v.float().cpu() for k, v in tensors.items() if k.startswith("fusion.")}
     try:
@@ -476,9 +493,10 @@ def _half(value: Tensor) -> Tensor:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file as stored; PinLabError when it is missing or broken."""
+    """All tensors of a safetensors file as stored; PinLabError when it is missing or broken, or holds a number that is
+    not finite."""
     try:
-        return load_file(path)
+        return {name: released.finite(value, name, path) for name, value in load_file(path).items()}
     except FileNotFoundError as error:
         raise PinLabError(f"{path} is missing; {_AGAIN}") from error
     except SafetensorError as error:
