@@ -363,7 +363,7 @@ class Lab:
     def embeddings(self) -> Tensor:
         """float32 (N, E) pin embeddings from the table, in catalog order."""
         table = read_table(self.path / "embeddings" / "pins.safetensors")
-        key = table_key(weights_hash(self.path / "models" / "pin-encoder"), self.split)
+        key = table_key(weights_hash(self.path / "models" / "pin-encoder"), self.split, self.side)
         return table.vectors(self.shelf.ids, content_keys(self.catalog), key).to(self.torch_device)
 
     def items(self, model: str) -> Tensor:
@@ -375,9 +375,9 @@ class Lab:
         """Key of a model folder's item vectors: all that changes them. `swapped` stands on the embedding table,
         other seeds of `full` on the tower that is stored with `full`."""
         models = self.path / "models"
-        key = items_key(weights_hash(models / model), self.catalog)
+        key = items_key(weights_hash(models / model), self.catalog, self.side)
         if model.startswith("swapped"):
-            return key | table_key(weights_hash(models / "pin-encoder"), self.split)
+            return key | table_key(weights_hash(models / "pin-encoder"), self.split, self.side)
         if model.startswith("full-seed") and not self.large:
             return key | {"tower": weights_hash(models / "full")}
         return key

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from pinlab.catalog.folder import build_folder
-from pinlab.catalog.lab_files import write_lab
+from pinlab.catalog.lab_files import note_preset, write_lab
 from pinlab.catalog.store import Catalog
 from pinlab.embed.items import read_items, write_items
 from pinlab.embed.keys import content_keys, table_key
@@ -175,6 +175,7 @@ class Workshop:
             **self._base_query(backbone, builder),
         }
         save_backbone(self.models / "base", backbone, tokenizer, record, source=self.source)
+        note_preset(self.lab.path, self.base)
 
     def train_encoder(self) -> None:
         """Tune on saves, then the pin encoder on the frozen outputs of that tower and text stack."""
@@ -441,7 +442,7 @@ def _write_table(lab: Lab, pictures: _Pictures) -> None:
     content = pin_content(tuned, builder, pictures.features(tower, tuned), texts).to(_CPU)
     graph = SaveGraph(training_set(lab.catalog, lab.split))
     codes, scales = quantise(embed_all(encoder.to(_CPU), content, graph, None))
-    key = table_key(weights_hash(folder), lab.split)
+    key = table_key(weights_hash(folder), lab.split, lab.side)
     path = lab.path / "embeddings" / "pins.safetensors"
     write_table(EmbeddingTable(key, content_keys(lab.catalog), codes, scales), path)
 

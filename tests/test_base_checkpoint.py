@@ -60,6 +60,8 @@ def test_every_model_is_an_adapter_and_the_checkpoint_stays_where_it_is() -> Non
     pointer = json.loads((models / "base" / "checkpoint.json").read_text())
     assert pointer["folder"] == str(folder() / "tiny")
     assert set(pointer["shards"]) == {path.name for path in (folder() / "tiny").glob("*.safetensors")}
+    marker = json.loads((folder() / "lab" / "lab.json").read_text())
+    assert (marker["preset"], marker["catalog"]) == (str(folder() / "tiny"), lab().catalog.content_hash)
     record = json.loads((models / "swapped" / "training.json").read_text())
     assert record["command"] == f"python -m pinlab train LAB --base {folder() / 'tiny'}"
     memory, tower = record["weight_bytes"], released.look_into(folder() / "tiny").parameters["vision layer"]
