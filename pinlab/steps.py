@@ -196,10 +196,13 @@ class Workshop:
         save_backbone(self.models / name, tuned, None, training, vision_layer=seed == 0)
 
     def train_swapped(self, seed: int) -> None:
-        """Take the vision layer out, train projector and text stack on stored embeddings."""
-        tuned, tokenizer, record = self.tuned()
+        """Train projector and text stack on stored embeddings, without the vision layer."""
         plan, name = recipe.with_seed(self._plan("swapped"), seed), _folder("swapped", seed)
+        _ = self.tables  # the pin encoder's tower has looked at the pictures before `swapped` begins
+        tuned, tokenizer, record = self._tuned_text()
         before = _weight_bytes(tuned)
+        if self.contents is not None:
+            before += self.contents.parameters["vision layer"] * self.weights.dtype.itemsize
         projector, outcome = self._run_swapped(tuned, tokenizer, name, plan)
         after = _weight_bytes(tuned, projector)
         _say(f"{name}: {after / 1e6:,.1f} MB of weights without the vision layer, {before / 1e6:,.1f} MB with it")
@@ -250,11 +253,12 @@ class Workshop:
         draft.rename(self.models / "rates.json")
 
     def _try_rate(self, name: str, plan: Plan, rate: float) -> dict:
-        tuned, tokenizer, _ = self.tuned()
         short, folder = recipe.rate_plan(plan, rate), f"{name}-rate-{rate:g}"
         if name == "full":
+            tuned, tokenizer, _ = self.tuned()
             outcome = self._run_full(tuned, tokenizer, folder, short)
         else:
+            tuned, tokenizer, _ = self._tuned_text()
             outcome = self._run_swapped(tuned, tokenizer, folder, short)[1]
         reached = {"validation": outcome.best["score"], "wall_clock_s": outcome.wall_clock_s}
         return {"rate": rate, "steps": short.steps} | reached
@@ -279,7 +283,7 @@ class Workshop:
     @cached_property
     def tables(self) -> EmbeddingTables:
         """Pin embeddings of every view by what is known of the pin; int8 and back, as the table will give them."""
-        tuned, tokenizer, _ = self.tuned()
+        tuned, tokenizer, _ = self._tuned_text()
         encoder, graph = load_fusion(self.models / "pin-encoder"), SaveGraph(self.data)
         saved, unsaved, bare = [], [], []
         for rows in tqdm(torch.arange(len(self.views)).split(self.data.size), desc="embeddings of views"):
@@ -289,9 +293,18 @@ class Workshop:
             bare.append(_stored(embed_pictures(encoder, content)))
         return EmbeddingTables(torch.cat(saved, dim=1), torch.cat(unsaved), torch.cat(bare))
 
-    def tuned(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
-        """Where both rivals start: `base` tuned on saves, whole or by an adapter; trained once, then read."""
-        backbone = self._base_model()
+    def _tuned_text(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
+        """`tuned` for whoever needs its text stack only. A released base's tower is not even allocated; that of `nano`
+        was trained with the rest and has to be there."""
+        return self.tuned(vision_layer=self.rank is None)
+
+    def tuned(self, *, vision_layer: bool = True) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
+        """Where both rivals start: `base` tuned on saves, whole or by an adapter; trained once, then read.
+
+        Args:
+            vision_layer: False never allocates the tower, which an adapter can be without.
+        """
+        backbone = self._base_model(vision_layer=vision_layer)
         tokenizer = load_tokenizer(self.models / "base")
         builder, plan = PromptBuilder(tokenizer), self._plan("tuned")
         metadata = MetadataTokens(builder, self.data.texts)
@@ -314,10 +327,10 @@ class Workshop:
         tuned.use_attention("sdpa")
         return pin_content(tuned, PromptBuilder(tokenizer), features, self.data.texts).to(_CPU)
 
-    def _base_model(self) -> Backbone:
+    def _base_model(self, *, vision_layer: bool = True) -> Backbone:
         """`base`, to be trained whole, or to be stood on by adapters, which share its weights."""
         weights = None if self.rank is None else self.weights
-        return load_backbone(self.models / "base", vision_layer=True, weights=weights)[0]
+        return load_backbone(self.models / "base", vision_layer=vision_layer, weights=weights)[0]
 
     def _plan(self, stage: str) -> Plan:
         return recipe.plan_of(stage, self.rank is not None)

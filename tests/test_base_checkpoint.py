@@ -21,6 +21,7 @@ from pinlab.lab import Lab, open_lab
 from pinlab.measure import footprint
 from pinlab.measure.verify import Row
 from pinlab.models import adapters, recipe, released
+from pinlab.models.checkpoint import Weights
 from pinlab.recommend.variants import FullVariant, SwappedVariant
 from pinlab.records import PinLabError
 from pinlab.release import export_lab, verify_lab
@@ -105,6 +106,57 @@ def test_every_variant_answers_and_a_swapped_model_has_no_tower() -> None:
     assert isinstance(swapped, SwappedVariant)
     assert not hasattr(swapped.backbone.qwen, "visual")
     assert lab().answer("pooled", query).cost.images_encoded == 0
+
+
+def no_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on a weight of the vision layer cannot be had, from disk or from a store."""
+    part, read = Weights.part, released.read_part
+
+    def spied(self: Weights, path: Path, prefix: str) -> dict[str, torch.Tensor]:
+        assert not prefix.startswith(released.VISION)
+        return part(self, path, prefix)
+
+    def spied_read(path: Path, prefix: str, where, dtype) -> dict[str, torch.Tensor]:
+        assert prefix
+        assert not prefix.startswith(released.VISION)
+        return read(path, prefix, where, dtype)
+
+    monkeypatch.setattr(Weights, "part", spied)
+    monkeypatch.setattr(released, "read_part", spied_read)
+
+
+def test_swapped_trains_without_the_tower_ever_being_allocated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab_folder = Path(shutil.copytree(folder() / "lab", tmp_path / "lab"))
+    for kind in ("models", "runs"):
+        shutil.rmtree(lab_folder / kind / "swapped")
+    loop, begun = recipe.train, []
+
+    def spied(task, plan, run: Path, label: str):
+        begun.append(run.name)
+        assert not any("visual" in name for name, _ in task.model.named_parameters())
+        return loop(task, plan, run, label)
+
+    with toy.tiny_recipe():
+        shop = Workshop(open_lab(lab_folder, "cpu"))
+        _ = shop.tables  # pin embeddings are made from pictures, by another model
+        no_tower(monkeypatch)
+        monkeypatch.setattr(recipe, "train", spied)
+        shop.train_swapped(0)
+    assert begun == ["tuned", "swapped"]
+    for name in ("adapter_model.safetensors", "head.safetensors"):
+        mine, theirs = (load_file(one / "models" / "swapped" / name) for one in (lab_folder, folder() / "lab"))
+        assert toy.same_weights(mine, theirs)
+
+
+def test_swapped_is_loaded_and_asked_without_the_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    no_tower(monkeypatch)
+    swapped = fresh.variant("swapped")
+    assert isinstance(swapped, SwappedVariant)
+    assert not any("visual" in name for name, _ in swapped.backbone.named_parameters())
+    assert len(fresh.answer("swapped", fresh.board_query(fresh.split.scored[0]), 5).hits) == 5
 
 
 def test_two_models_of_one_base_hold_its_text_stack_once() -> None:

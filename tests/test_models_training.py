@@ -26,7 +26,7 @@ from pinlab.models.images import VIEWS, picture_views
 from pinlab.models.inputs import EmbeddingTables, Shown, StoredEmbeddings
 from pinlab.models.pin_encoder import EMBEDDING
 from pinlab.models.tasks import UNSAVED, VIEWED, BaseTask, SavesTask, autocast, training_dtype, validation_recall
-from pinlab.models.training import Outcome, Plan, Task, is_flat, train
+from pinlab.models.training import Outcome, Plan, Task, is_flat, state_hash, train
 from pinlab.records import PinLabError
 from pinlab.steps import Workshop, build_from
 
@@ -217,6 +217,21 @@ def test_a_run_that_started_from_other_weights_is_not_resumed(tmp_path: Path) ->
     run(Line(), tmp_path / "run")
     with pytest.raises(PinLabError, match=r"run: holds a run that started from other weights; delete the folder"):
         run(Line(seed=9), tmp_path / "run")
+
+
+def test_the_start_of_a_run_on_a_released_base_is_its_adapter_and_the_bases_hash() -> None:
+    def start(base: str | None, rank: int = 4, vision_layer: bool = True) -> str:
+        torch.manual_seed(0)
+        backbone = toy.backbone(1)
+        if not vision_layer:
+            backbone.remove_vision_layer()
+        recipe.make_trainable(backbone, rank)
+        backbone.stands_on = base
+        return state_hash(nn.ModuleDict({"backbone": backbone}))
+
+    assert start("a") == start("a", vision_layer=False)
+    assert len({start("a"), start("b"), start("a", rank=2), start(None)}) == 4
+    assert start(None) != start(None, vision_layer=False)  # a lab's own weights are all in it
 
 
 def test_a_model_is_stale_when_one_it_came_from_has_changed(tmp_path: Path) -> None:

@@ -168,6 +168,8 @@ def load_backbone(
     backbone = _placed(qwen, weights)
     backbone.stored = found  # keeps shared tensors in the store for as long as this model lives
     backbone.folder = folder
+    owner = _owner(folder)
+    backbone.stands_on = _pointer(owner)["weights"] if is_pointer(owner) else None
     extra = {k: v.to(weights.device).float() for k, v in read_tensors(folder / "head.safetensors").items()}
     try:
         backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
