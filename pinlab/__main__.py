@@ -44,8 +44,12 @@ def build(
 def train(
     lab: LabPath,
     base: Annotated[
-        str, typer.Option(help="`nano`, a folder with a Qwen3-VL, or a Hub id: Qwen/Qwen3-VL-2B-Instruct[@COMMIT]")
-    ] = "nano",
+        str | None,
+        typer.Option(
+            help="`nano`, a folder with a Qwen3-VL, or a Hub id: Qwen/Qwen3-VL-2B-Instruct[@COMMIT]; without it what "
+            "the lab's models stand on, `nano` in a new lab"
+        ),
+    ] = None,
     try_rates: Annotated[
         bool, typer.Option("--try-rates", help="also try every learning rate on both rivals, in short runs")
     ] = False,

@@ -32,7 +32,7 @@ from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.footprint import require
 from pinlab.measure.report import read_report
-from pinlab.models.backbone import Backbone, Projector, text_width
+from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
     Weights,
     bytes_needed,
@@ -40,6 +40,7 @@ from pinlab.models.checkpoint import (
     is_pointer,
     load_backbone,
     load_encoder,
+    load_projector,
     load_tokenizer,
     output_embeddings,
     read_config,
@@ -362,7 +363,7 @@ class Lab:
     def embeddings(self) -> Tensor:
         """float32 (N, E) pin embeddings from the table, in catalog order."""
         table = read_table(self.path / "embeddings" / "pins.safetensors")
-        key = table_key(weights_hash(self.path / "models" / "pin-encoder"), self.split)
+        key = table_key(weights_hash(self.path / "models" / "pin-encoder"), self.split, self.side)
         return table.vectors(self.shelf.ids, content_keys(self.catalog), key).to(self.torch_device)
 
     def items(self, model: str) -> Tensor:
@@ -374,9 +375,9 @@ class Lab:
         """Key of a model folder's item vectors: all that changes them. `swapped` stands on the embedding table,
         other seeds of `full` on the tower that is stored with `full`."""
         models = self.path / "models"
-        key = items_key(weights_hash(models / model), self.catalog)
+        key = items_key(weights_hash(models / model), self.catalog, self.side)
         if model.startswith("swapped"):
-            return key | table_key(weights_hash(models / "pin-encoder"), self.split)
+            return key | table_key(weights_hash(models / "pin-encoder"), self.split, self.side)
         if model.startswith("full-seed") and not self.large:
             return key | {"tower": weights_hash(models / "full")}
         return key
@@ -423,9 +424,7 @@ class Lab:
         builder = PromptBuilder(load_tokenizer(path))
         shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock())
         if name == "swapped":
-            projector = Projector(EMBEDDING, text_width(backbone.qwen.config))
-            projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
-            projector = projector.to(self.torch_device).eval()
+            projector = load_projector(extra, path, backbone.qwen.config).to(self.torch_device)
             return SwappedVariant(*shared, projector=projector, embeddings=self.embeddings, uploads=self._uploads)
         training = json.loads((path / "training.json").read_text())
         average = training.get("query") == "mean of item vectors"

@@ -71,7 +71,7 @@ def write_swapped(lab: Lab, folder: Path) -> None:
     encoder = weights_hash(models / "pin-encoder")
     table = read_table(lab.path / "embeddings" / "pins.safetensors")
     ids = [pin.id for pin in lab.catalog.pins]
-    codes, scales = table.stored(ids, content_keys(lab.catalog), table_key(encoder, lab.split))
+    codes, scales = table.stored(ids, content_keys(lab.catalog), table_key(encoder, lab.split, lab.side))
     provenance = {
         "catalog": lab.catalog.content_hash[:16],
         "swapped": weights_hash(models / EXPORTED),

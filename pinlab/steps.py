@@ -21,7 +21,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from pinlab.catalog.folder import build_folder
-from pinlab.catalog.lab_files import write_lab
+from pinlab.catalog.lab_files import note_preset, write_lab
 from pinlab.catalog.store import Catalog
 from pinlab.embed.items import read_items, write_items
 from pinlab.embed.keys import content_keys, table_key
@@ -37,10 +37,12 @@ from pinlab.models.checkpoint import (
     load_backbone,
     load_encoder,
     load_fusion,
+    load_projector,
     load_tokenizer,
     read_config,
     save_backbone,
     save_encoder,
+    source_of,
     tower_folder,
     weights_hash,
 )
@@ -89,15 +91,17 @@ class Workshop:
 
     Args:
         base: "nano", which trains its models whole from nothing, or a released checkpoint (`released.find`), on which
-            every model is an adapter.
+            every model is an adapter. None is what the lab's models stand on, "nano" where there are none.
+
+    Raises:
+        PinLabError: the lab's models stand on another base, or there is no such base.
     """
 
-    def __init__(self, lab: Lab, base: str = NANO) -> None:
+    def __init__(self, lab: Lab, base: str | None = None) -> None:
         self.lab = lab
         self.models, self.runs = lab.path / "models", lab.path / "runs"
         self.data: TrainingSet = training_set(lab.catalog, lab.split)
-        self.base = base
-        self.source = None if base == NANO else released.find(base)
+        self.base, self.source = _base_of(lab.path, base)
         self.contents = None if self.source is None else released.look_into(self.source.folder)
         self.rank = None if self.source is None else recipe.RANK
         self.side = IMAGE_SIDE if self.contents is None else self.contents.side
@@ -148,7 +152,7 @@ class Workshop:
             return
         plan = recipe.BASE_PLAN
         backbone, tokenizer, outcome = recipe.train_base(
-            self.lab.catalog, self.data, self.images, self.runs / "base", plan
+            self.lab.catalog, self.data, self.images, self._run("base"), plan
         )
         record = self._record("base", plan, outcome) | self._base_query(backbone.eval(), PromptBuilder(tokenizer))
         save_backbone(self.models / "base", backbone, tokenizer, record)
@@ -171,13 +175,14 @@ class Workshop:
             **self._base_query(backbone, builder),
         }
         save_backbone(self.models / "base", backbone, tokenizer, record, source=self.source)
+        note_preset(self.lab.path, self.base)
 
     def train_encoder(self) -> None:
         """Tune on saves, then the pin encoder on the frozen outputs of that tower and text stack."""
         tuned, tokenizer, record = self.tuned()
         content = self.content(tuned, tokenizer, self.features.select(torch.arange(self.data.size)))
         plan = self._plan("pin-encoder")
-        encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self.runs / "pin-encoder", plan)
+        encoder, outcome = recipe.train_encoder(content, len(tokenizer), self.data, self._run("pin-encoder"), plan)
         training = self._record("pin-encoder", plan, outcome) | {"tuned": record}
         save_encoder(self.models / "pin-encoder", encoder, tuned, None, training)
 
@@ -191,10 +196,13 @@ class Workshop:
         save_backbone(self.models / name, tuned, None, training, vision_layer=seed == 0)
 
     def train_swapped(self, seed: int) -> None:
-        """Take the vision layer out, train projector and text stack on stored embeddings."""
-        tuned, tokenizer, record = self.tuned()
+        """Train projector and text stack on stored embeddings, without the vision layer."""
         plan, name = recipe.with_seed(self._plan("swapped"), seed), _folder("swapped", seed)
+        _ = self.tables  # the pin encoder's tower has looked at the pictures before `swapped` begins
+        tuned, tokenizer, record = self._tuned_text()
         before = _weight_bytes(tuned)
+        if self.contents is not None:
+            before += self.contents.parameters["vision layer"] * self.weights.dtype.itemsize
         projector, outcome = self._run_swapped(tuned, tokenizer, name, plan)
         after = _weight_bytes(tuned, projector)
         _say(f"{name}: {after / 1e6:,.1f} MB of weights without the vision layer, {before / 1e6:,.1f} MB with it")
@@ -208,7 +216,7 @@ class Workshop:
         full, tokenizer = self._start_from_full(vision=False)
         plan, features = self._plan("pooled"), self.features.pooled(recipe.POOLED_SIDES[name])
         teacher = recipe.teacher_of(self.tables, self.data.size)
-        builder, run = PromptBuilder(tokenizer), self.runs / name
+        builder, run = PromptBuilder(tokenizer), self._run(name)
         outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
         save_backbone(self.models / name, full, None, self._record(name, plan, outcome), stands_on=self._ground)
 
@@ -218,11 +226,11 @@ class Workshop:
         vision = cast(Any, full.qwen.config.vision_config)
         recipe.prune_tower(full, recipe.kept_blocks(vision.depth, vision.deepstack_visual_indexes))
         plan, visible = self._plan("tower"), torch.from_numpy(self.data.visible)
-        run = self.runs / "shallow-tower"
+        run = self._run("shallow-tower")
         tower = recipe.heal_tower(full, self.views, self.features, visible, run, plan)
         features = tower_outputs(full.eval(), self.views, _CPU)
         plan, teacher = self._plan("shallow"), recipe.teacher_of(self.tables, self.data.size)
-        builder, run = PromptBuilder(tokenizer), self.runs / "shallow"
+        builder, run = PromptBuilder(tokenizer), self._run("shallow")
         outcome = recipe.train_pooled(full, builder, self.data, features, teacher, run, plan)
         record = self._record("shallow", plan, outcome) | {"tower": asdict(tower)}
         save_backbone(self.models / "shallow", full, None, record, stands_on=self._ground)
@@ -245,11 +253,12 @@ class Workshop:
         draft.rename(self.models / "rates.json")
 
     def _try_rate(self, name: str, plan: Plan, rate: float) -> dict:
-        tuned, tokenizer, _ = self.tuned()
         short, folder = recipe.rate_plan(plan, rate), f"{name}-rate-{rate:g}"
         if name == "full":
+            tuned, tokenizer, _ = self.tuned()
             outcome = self._run_full(tuned, tokenizer, folder, short)
         else:
+            tuned, tokenizer, _ = self._tuned_text()
             outcome = self._run_swapped(tuned, tokenizer, folder, short)[1]
         reached = {"validation": outcome.best["score"], "wall_clock_s": outcome.wall_clock_s}
         return {"rate": rate, "steps": short.steps} | reached
@@ -257,12 +266,12 @@ class Workshop:
     def _run_full(self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan) -> Outcome:
         teacher, features = recipe.teacher_of(self.tables, self.data.size), self.features
         builder = PromptBuilder(tokenizer)
-        return recipe.train_full(tuned, builder, self.data, features, teacher, self.runs / run, plan, self.rank)
+        return recipe.train_full(tuned, builder, self.data, features, teacher, self._run(run), plan, self.rank)
 
     def _run_swapped(
         self, tuned: Backbone, tokenizer: PreTrainedTokenizerFast, run: str, plan: Plan
     ) -> tuple[nn.Module, Outcome]:
-        builder, folder = PromptBuilder(tokenizer), self.runs / run
+        builder, folder = PromptBuilder(tokenizer), self._run(run)
         return recipe.train_swapped(tuned, builder, self.data, self.tables, folder, plan, self.rank)
 
     @cached_property
@@ -274,7 +283,7 @@ class Workshop:
     @cached_property
     def tables(self) -> EmbeddingTables:
         """Pin embeddings of every view by what is known of the pin; int8 and back, as the table will give them."""
-        tuned, tokenizer, _ = self.tuned()
+        tuned, tokenizer, _ = self._tuned_text()
         encoder, graph = load_fusion(self.models / "pin-encoder"), SaveGraph(self.data)
         saved, unsaved, bare = [], [], []
         for rows in tqdm(torch.arange(len(self.views)).split(self.data.size), desc="embeddings of views"):
@@ -284,9 +293,18 @@ class Workshop:
             bare.append(_stored(embed_pictures(encoder, content)))
         return EmbeddingTables(torch.cat(saved, dim=1), torch.cat(unsaved), torch.cat(bare))
 
-    def tuned(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
-        """Where both rivals start: `base` tuned on saves, whole or by an adapter; trained once, then read."""
-        backbone = self._base_model()
+    def _tuned_text(self) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
+        """`tuned` for whoever needs its text stack only. A released base's tower is not even allocated; that of `nano`
+        was trained with the rest and has to be there."""
+        return self.tuned(vision_layer=self.rank is None)
+
+    def tuned(self, *, vision_layer: bool = True) -> tuple[Backbone, PreTrainedTokenizerFast, dict]:
+        """Where both rivals start: `base` tuned on saves, whole or by an adapter; trained once, then read.
+
+        Args:
+            vision_layer: False never allocates the tower, which an adapter can be without.
+        """
+        backbone = self._base_model(vision_layer=vision_layer)
         tokenizer = load_tokenizer(self.models / "base")
         builder, plan = PromptBuilder(tokenizer), self._plan("tuned")
         metadata = MetadataTokens(builder, self.data.texts)
@@ -297,7 +315,7 @@ class Workshop:
             pins = LiveVision(backbone.qwen.visual, self.images, metadata, plan.seed)
         else:
             pins = StoredVision(self.features, metadata, self.device)
-        outcome = recipe.train_tuned(backbone, pins, builder, self.data, self.runs / "tuned", plan)
+        outcome = recipe.train_tuned(backbone, pins, builder, self.data, self._run("tuned"), plan)
         # In bfloat16 as it will be stored, so that the pin encoder is trained on what uploads will meet.
         for parameter in backbone.parameters():
             if parameter.requires_grad:
@@ -309,10 +327,10 @@ class Workshop:
         tuned.use_attention("sdpa")
         return pin_content(tuned, PromptBuilder(tokenizer), features, self.data.texts).to(_CPU)
 
-    def _base_model(self) -> Backbone:
+    def _base_model(self, *, vision_layer: bool = True) -> Backbone:
         """`base`, to be trained whole, or to be stood on by adapters, which share its weights."""
         weights = None if self.rank is None else self.weights
-        return load_backbone(self.models / "base", vision_layer=True, weights=weights)[0]
+        return load_backbone(self.models / "base", vision_layer=vision_layer, weights=weights)[0]
 
     def _plan(self, stage: str) -> Plan:
         return recipe.plan_of(stage, self.rank is not None)
@@ -353,8 +371,12 @@ class Workshop:
         marker = self.runs / "data.txt"
         if marker.is_file() and marker.read_text() != self.data.data_hash:
             raise PinLabError(f"{self.runs}: holds runs on other data; delete the folder to train on this lab's")
+
+    def _run(self, name: str) -> Path:
+        """The folder of a run that is about to begin; the first one notes what data they are on."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        marker.write_text(self.data.data_hash)
+        (self.runs / "data.txt").write_text(self.data.data_hash)
+        return self.runs / name
 
     def _parents(self, name: str) -> dict[str, str]:
         """Weights hashes of the models that one starts from or learns from: when they change, it is stale."""
@@ -373,11 +395,28 @@ class Workshop:
             "data_hash": self.data.data_hash,
             "parents": self._parents(variant),
             "command": self._command(),
-            "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-            f"{training_dtype()} matmuls",
+            # The pin encoder reads vectors that are in ordinary memory, wherever they were computed.
+            "machine": _machine(_CPU if variant == "pin-encoder" else self.device),
             "plan": asdict(plan),
             **asdict(outcome),
         }
+
+
+def _base_of(lab: Path, wanted: str | None) -> tuple[str, released.Source | None]:
+    """What the models of a lab stand on, by name and, for a released checkpoint, where it is: that of the models which
+    are there, or what is wanted for the first ones."""
+    folder = lab / "models" / "base"
+    if not (folder / "training.json").is_file():
+        base = wanted or NANO
+        return base, None if base == NANO else released.find(base)
+    source = source_of(folder)
+    held = NANO if source is None else source.name
+    if wanted not in (None, held) and (wanted == NANO or not released.is_same(wanted, source)):
+        raise PinLabError(
+            f"--base {wanted}: the models of {lab} stand on {held}; leave --base out to go on with it, train in a new "
+            f"lab folder, or delete {lab / 'models'} and {lab / 'runs'}"
+        )
+    return held, source
 
 
 def embed_lab(lab: Lab) -> None:
@@ -416,7 +455,7 @@ def _write_table(lab: Lab, pictures: _Pictures) -> None:
     content = pin_content(tuned, builder, pictures.features(tower, tuned), texts).to(_CPU)
     graph = SaveGraph(training_set(lab.catalog, lab.split))
     codes, scales = quantise(embed_all(encoder.to(_CPU), content, graph, None))
-    key = table_key(weights_hash(folder), lab.split)
+    key = table_key(weights_hash(folder), lab.split, lab.side)
     path = lab.path / "embeddings" / "pins.safetensors"
     write_table(EmbeddingTable(key, content_keys(lab.catalog), codes, scales), path)
 
@@ -439,7 +478,8 @@ def _item_vectors(lab: Lab, pictures: _Pictures, name: str) -> Tensor:
     if name.startswith("swapped"):
         table = lab.embeddings
         swapped = StoredEmbeddings(EmbeddingTables.of_table(table), len(table), text_width(backbone.qwen.config))
-        swapped.projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+        projector = load_projector(extra, models / name, backbone.qwen.config)
+        swapped.projector.load_state_dict(projector.state_dict())
         swapped.projector.to(backbone.device)
         pins = swapped
     else:
@@ -465,6 +505,13 @@ def _is_fresh(path: Path, key: dict[str, str]) -> bool:
 def _stored(table: Tensor) -> Tensor:
     # Trained on what the table will give back: int8 and its rounding included.
     return dequantise(*quantise(table))
+
+
+def _machine(device: torch.device) -> str:
+    """What was trained on, for training.json."""
+    cpu = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    return f"{name}, {training_dtype(device)} matmuls"
 
 
 def _weight_bytes(*parts: nn.Module) -> int:

@@ -20,7 +20,8 @@ from pinlab import assessment
 from pinlab.lab import Lab, open_lab
 from pinlab.measure import footprint
 from pinlab.measure.verify import Row
-from pinlab.models import adapters, released
+from pinlab.models import adapters, recipe, released
+from pinlab.models.checkpoint import Weights
 from pinlab.recommend.variants import FullVariant, SwappedVariant
 from pinlab.records import PinLabError
 from pinlab.release import export_lab, verify_lab
@@ -60,6 +61,8 @@ def test_every_model_is_an_adapter_and_the_checkpoint_stays_where_it_is() -> Non
     pointer = json.loads((models / "base" / "checkpoint.json").read_text())
     assert pointer["folder"] == str(folder() / "tiny")
     assert set(pointer["shards"]) == {path.name for path in (folder() / "tiny").glob("*.safetensors")}
+    marker = json.loads((folder() / "lab" / "lab.json").read_text())
+    assert (marker["preset"], marker["catalog"]) == (str(folder() / "tiny"), lab().catalog.content_hash)
     record = json.loads((models / "swapped" / "training.json").read_text())
     assert record["command"] == f"python -m pinlab train LAB --base {folder() / 'tiny'}"
     memory, tower = record["weight_bytes"], released.look_into(folder() / "tiny").parameters["vision layer"]
@@ -74,6 +77,27 @@ def test_trained_again_it_is_left_alone(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err.count("trained already on this data") == len(TRAINED)
 
 
+def test_training_goes_on_with_what_the_lab_stands_on() -> None:
+    for base in (None, str(folder() / "tiny")):
+        shop = Workshop(lab(), base)
+        assert shop.base == str(folder() / "tiny")
+        assert shop.source == released.Source(folder() / "tiny")
+        assert shop.rank == recipe.RANK
+    assert Workshop(toy.trained_lab()).rank is None
+    assert Workshop(toy.trained_lab(), "nano").base == "nano"
+
+
+@pytest.mark.parametrize("base", ["nano", "elsewhere", "Qwen/Qwen3-VL-2B-Instruct"])
+def test_a_lab_that_stands_on_one_base_is_not_trained_on_another(base: str, tmp_path: Path) -> None:
+    wanted = str(tmp_path) if base == "elsewhere" else base
+    stands_on = f"--base {wanted}: the models of .* stand on {folder() / 'tiny'}; .*new lab folder, or delete"
+    with pytest.raises(PinLabError, match=stands_on):
+        Workshop(lab(), wanted)
+    if base != "nano":
+        with pytest.raises(PinLabError, match="stand on nano; leave --base out"):
+            Workshop(toy.trained_lab(), wanted)
+
+
 def test_every_variant_answers_and_a_swapped_model_has_no_tower() -> None:
     query = lab().board_query(lab().split.scored[0])
     for info in lab().variants():
@@ -82,6 +106,57 @@ def test_every_variant_answers_and_a_swapped_model_has_no_tower() -> None:
     assert isinstance(swapped, SwappedVariant)
     assert not hasattr(swapped.backbone.qwen, "visual")
     assert lab().answer("pooled", query).cost.images_encoded == 0
+
+
+def no_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on a weight of the vision layer cannot be had, from disk or from a store."""
+    part, read = Weights.part, released.read_part
+
+    def spied(self: Weights, path: Path, prefix: str) -> dict[str, torch.Tensor]:
+        assert not prefix.startswith(released.VISION)
+        return part(self, path, prefix)
+
+    def spied_read(path: Path, prefix: str, where, dtype) -> dict[str, torch.Tensor]:
+        assert prefix
+        assert not prefix.startswith(released.VISION)
+        return read(path, prefix, where, dtype)
+
+    monkeypatch.setattr(Weights, "part", spied)
+    monkeypatch.setattr(released, "read_part", spied_read)
+
+
+def test_swapped_trains_without_the_tower_ever_being_allocated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab_folder = Path(shutil.copytree(folder() / "lab", tmp_path / "lab"))
+    for kind in ("models", "runs"):
+        shutil.rmtree(lab_folder / kind / "swapped")
+    loop, begun = recipe.train, []
+
+    def spied(task, plan, run: Path, label: str):
+        begun.append(run.name)
+        assert not any("visual" in name for name, _ in task.model.named_parameters())
+        return loop(task, plan, run, label)
+
+    with toy.tiny_recipe():
+        shop = Workshop(open_lab(lab_folder, "cpu"))
+        _ = shop.tables  # pin embeddings are made from pictures, by another model
+        no_tower(monkeypatch)
+        monkeypatch.setattr(recipe, "train", spied)
+        shop.train_swapped(0)
+    assert begun == ["tuned", "swapped"]
+    for name in ("adapter_model.safetensors", "head.safetensors"):
+        mine, theirs = (load_file(one / "models" / "swapped" / name) for one in (lab_folder, folder() / "lab"))
+        assert toy.same_weights(mine, theirs)
+
+
+def test_swapped_is_loaded_and_asked_without_the_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    no_tower(monkeypatch)
+    swapped = fresh.variant("swapped")
+    assert isinstance(swapped, SwappedVariant)
+    assert not any("visual" in name for name, _ in swapped.backbone.named_parameters())
+    assert len(fresh.answer("swapped", fresh.board_query(fresh.split.scored[0]), 5).hits) == 5
 
 
 def test_two_models_of_one_base_hold_its_text_stack_once() -> None:
@@ -152,6 +227,13 @@ def other_weights(root: Path) -> str:
     return "other weights than those that were trained on"
 
 
+def a_fine_tune(root: Path) -> str:
+    sizes = {path: path.stat().st_size for path in (root / "tiny").glob("*.safetensors")}
+    write_checkpoint(root / "tiny", tied=False, deepstack=(0, 1, 2), seed=9)
+    assert {path: path.stat().st_size for path in (root / "tiny").glob("*.safetensors")} == sizes
+    return "other weights than those that were trained on; put those back"
+
+
 def no_checkpoint(root: Path) -> str:
     shutil.rmtree(root / "tiny")
     return "is not there; put it back"
@@ -162,15 +244,16 @@ def no_pointer(root: Path) -> str:
     return "checkpoint.json names no checkpoint"
 
 
-@pytest.mark.parametrize("breaks", [other_weights, no_checkpoint, no_pointer], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("breaks", [other_weights, a_fine_tune, no_checkpoint, no_pointer], ids=lambda f: f.__name__)
 def test_a_lab_whose_checkpoint_changed_says_so(breaks, tmp_path: Path) -> None:
     shutil.copytree(folder(), tmp_path / "root")
     pointer = tmp_path / "root" / "lab" / "models" / "base" / "checkpoint.json"
     record = json.loads(pointer.read_text()) | {"folder": str(tmp_path / "root" / "tiny")}
     pointer.write_text(json.dumps(record))
     said = breaks(tmp_path / "root")
-    with pytest.raises(PinLabError, match=said):
-        open_lab(tmp_path / "root" / "lab", "cpu").variant("base")
+    for name in ("base", "full", "swapped"):
+        with pytest.raises(PinLabError, match=said):
+            open_lab(tmp_path / "root" / "lab", "cpu").variant(name)
 
 
 def test_a_bad_checkpoint_leaves_the_lab_as_it_was(tmp_path: Path) -> None:
@@ -180,9 +263,15 @@ def test_a_bad_checkpoint_leaves_the_lab_as_it_was(tmp_path: Path) -> None:
     next(iter(weights.values())).view(-1)[0] = float("nan")
     save_file(weights, path)
     toy.build(tmp_path / "lab")
+    before = contents(tmp_path / "lab")
     with pytest.raises(PinLabError, match="not finite"):
         Workshop(open_lab(tmp_path / "lab", "cpu"), str(tmp_path / "tiny")).train_all()
-    assert not (tmp_path / "lab" / "models").exists()
+    assert contents(tmp_path / "lab") == before
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    """Every file and folder in it."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def test_a_guest_is_one_more_variant_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -150,20 +150,23 @@ def test_a_pins_key_holds_its_picture_and_the_text_a_model_sees() -> None:
 
 def test_the_tables_key_holds_encoder_preprocessing_and_train_saves(monkeypatch: pytest.MonkeyPatch) -> None:
     split = toy.split(toy.catalog())
-    key = table_key("weights", split)
+    key = table_key("weights", split, 96)
     assert set(key) == {"encoder", "preprocessing", "saves"}
-    assert differing(key, table_key("others", split)) == {"encoder"}
+    assert key["preprocessing"] == "letterbox-96/mean-0.5/prompt-1"  # what the bundled lab's tables are stored under
+    assert differing(key, table_key("weights", split, 256)) == {"preprocessing"}
+    assert differing(key, table_key("others", split, 96)) == {"encoder"}
     fewer = dict(split.train) | {"even": split.train["even"][1:]}
-    assert differing(key, table_key("weights", dataclasses.replace(split, train=fewer))) == {"saves"}
-    assert differing(key, table_key("weights", toy.without_test_saves(split))) == set()
+    assert differing(key, table_key("weights", dataclasses.replace(split, train=fewer), 96)) == {"saves"}
+    assert differing(key, table_key("weights", toy.without_test_saves(split), 96)) == set()
     assert saves_hash(toy.split(toy.catalog(), seed=8)) != key["saves"]
     monkeypatch.setattr("pinlab.embed.keys.PREPROCESSING", "letterbox-128")
-    assert differing(key, table_key("weights", split)) == {"preprocessing"}
+    assert differing(key, table_key("weights", split, 96)) == {"preprocessing"}
 
 
 def test_item_vectors_come_back_only_under_their_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog, path = toy.catalog(), tmp_path / "e" / "items-full.safetensors"
-    key = items_key("weights", catalog)
+    key = items_key("weights", catalog, 96)
+    assert differing(key, items_key("weights", catalog, 256)) == {"preprocessing"}
     with pytest.raises(PinLabError, match="no readable item vectors"):
         read_items(path, key)
     write_items(path, unit(width=128), key)
@@ -172,9 +175,10 @@ def test_item_vectors_come_back_only_under_their_key(tmp_path: Path, monkeypatch
     assert back.dtype == torch.float32
     assert (back - unit(width=128)).abs().max() < 1e-3  # float16 on disk
     assert (back.norm(dim=1) - 1).abs().max() < 1e-6
-    others = {"weights": items_key("others", catalog), "catalog": items_key("weights", changed(catalog, title="x"))}
+    other = changed(catalog, title="x")
+    others = {"weights": items_key("others", catalog, 96), "catalog": items_key("weights", other, 96)}
     monkeypatch.setattr("pinlab.embed.keys.PREPROCESSING", "letterbox-128")
-    others["preprocessing"] = items_key("weights", catalog)
+    others["preprocessing"] = items_key("weights", catalog, 96)
     assert set(others) == set(key)
     for part, other in others.items():
         with pytest.raises(PinLabError, match=rf"stale \({part} changed\); run `python -m pinlab embed`"):

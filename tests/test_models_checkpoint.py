@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
+from pinlab.lab import Lab, open_lab
 from pinlab.models import checkpoint
 from pinlab.models.backbone import Backbone
 from pinlab.models.checkpoint import (
@@ -29,6 +30,7 @@ from pinlab.models.pin_encoder import PinEncoder, embed_pictures
 from pinlab.models.prompt import PinPart
 from pinlab.models.vision import normalise, patchify, run_tower
 from pinlab.records import PinLabError
+from pinlab.steps import embed_lab
 
 TRAINING = {"variant": "toy", "data_hash": "x/0", "steps": 2}
 
@@ -229,6 +231,24 @@ def head_of_another_width(folder: Path) -> str:
     return "head.safetensors"
 
 
+def no_number(name: str) -> Callable[[Path], str]:
+    def breaks(folder: Path) -> str:
+        path = folder / "head.safetensors"
+        tensors = load_file(path)
+        tensors[name].view(-1)[0] = float("nan")
+        save_file(tensors, path)
+        return f"head.safetensors: {name} holds numbers that are not finite"
+
+    return breaks
+
+
+def no_heads(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["num_heads"] = 0
+    (folder / "config.json").write_text(json.dumps(config))
+    return "config.json describes no model"
+
+
 def no_json(name: str) -> Callable[[Path], str]:
     def breaks(folder: Path) -> str:
         (folder / name).write_text('{"model_type": ')
@@ -247,6 +267,9 @@ DAMAGE = {
     "a weight less": a_weight_less,
     "head without weight": head_without_weight,
     "head of another width": head_of_another_width,
+    "NaN in the head": no_number("head.weight"),
+    "NaN in the projector": no_number("projector.x"),
+    "a tower without heads": no_heads,
     "broken config": no_json("config.json"),
     "broken index": no_json("model.safetensors.index.json"),
 }
@@ -268,6 +291,40 @@ def test_a_damaged_tokenizer_is_named(breaks: Callable[[Path], str], folder: Pat
     breaks(folder)
     with pytest.raises(PinLabError, match="tokenizer"):
         load_tokenizer(folder)
+
+
+def projector_without_a_tensor(tensors: dict[str, torch.Tensor]) -> str:
+    del tensors["projector.layers.2.bias"]
+    return "no projector of this model .*layers.2.bias"
+
+
+def projector_of_another_width(tensors: dict[str, torch.Tensor]) -> str:
+    tensors["projector.layers.0.weight"] = torch.zeros(5, 5)
+    return "no projector of this model .*layers.0.weight"
+
+
+@pytest.mark.parametrize("breaks", [projector_without_a_tensor, projector_of_another_width], ids=lambda f: f.__name__)
+def test_a_damaged_projector_is_named(breaks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = open_lab(toy.copy_lab(tmp_path), "cpu")
+    path = lab.path / "models" / "swapped" / "head.safetensors"
+    tensors, items = load_file(path), lab.items("swapped")
+    said = breaks(tensors)
+    save_file(tensors, path)
+    with pytest.raises(PinLabError, match=rf"^{path}: {said}"):
+        embed_lab(lab)
+    monkeypatch.setattr(Lab, "items", lambda self, model: items)
+    with pytest.raises(PinLabError, match=rf"^{path}: {said}"):
+        lab.variant("swapped")
+
+
+def test_an_adapter_with_numbers_that_are_none_is_named(tmp_path: Path) -> None:
+    folder = toy.copy_lab(tmp_path) / "models" / "pooled"
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[0] = float("inf")
+    save_file(tensors, path)
+    with pytest.raises(PinLabError, match=rf"^{path}: .* not finite"):
+        load_backbone(folder, vision_layer=False)
 
 
 def test_a_pin_encoder_without_its_weights_is_named(folder: Path) -> None:

@@ -208,6 +208,15 @@ def other_preprocessing(folder: Path) -> str:
     return path.name
 
 
+def preprocessor_of(pixels: object) -> Callable[[Path], str]:
+    def breaks(folder: Path) -> str:
+        path = folder / "preprocessor_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"size": {"shortest_edge": pixels}}))
+        return f"{path.name} is no image preprocessor of a Qwen3-VL (size.shortest_edge is {pixels!r}"
+
+    return breaks
+
+
 WRONG = {
     "no config": missing("config.json"),
     "another model": other_model,
@@ -222,6 +231,17 @@ WRONG = {
     "wrong width": wrong_width,
     "more layers than weights": config_of(lambda r: r["text_config"].update(num_hidden_layers=4)),
     "fewer layers than weights": config_of(lambda r: r["text_config"].update(num_hidden_layers=2)),
+    "pixels in words": preprocessor_of("abc"),
+    "pixels below nothing": preprocessor_of(-5),
+    "no pixels": preprocessor_of(None),
+    "a field of another type": config_of(lambda r: r["text_config"].update(num_hidden_layers="abc")),
+    "a negative width": config_of(lambda r: r["text_config"].update(hidden_size=-5)),
+    "no heads": config_of(lambda r: r["vision_config"].update(num_heads=0)),
+    "heads that share no width": config_of(lambda r: r["vision_config"].update(num_heads=5)),
+    "unknown rope": config_of(lambda r: r["text_config"]["rope_parameters"].update(rope_type="bogus")),
+    "rope of another width": config_of(lambda r: r["text_config"]["rope_parameters"].update(mrope_section=[1, 2])),
+    "rope of nothing": config_of(lambda r: r["vision_config"]["rope_parameters"].update(rope_theta=0)),
+    "DeepStack beyond the tower": config_of(lambda r: r["vision_config"].update(deepstack_visual_indexes=[0, 99])),
     "quantised": quantised,
     "tokenizer without images": tokenizer_without_images,
     "tokenizer of another": tokenizer_of_another,
@@ -274,6 +294,21 @@ def test_a_folder_is_itself_and_a_hub_id_is_one_commit_of_it(checkpoint: Path, m
     assert asked["name"] == "Qwen/Qwen3-VL-2B-Instruct"
     assert asked["revision"] == "a" * 40  # what "v1" was is pinned
     assert not any(pattern.endswith((".bin", ".py", ".pt")) for pattern in asked["allow_patterns"])
+
+
+def test_a_base_that_was_found_before_is_known_again(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(released, "snapshot_download", None)  # nothing is fetched to tell
+    monkeypatch.setattr(released.HfApi, "model_info", lambda self, name, revision: SimpleNamespace(sha="a" * 40))
+    local, hub = released.Source(checkpoint.resolve()), released.Source(checkpoint, "Qwen/X", "a" * 40)
+    assert released.is_same(str(checkpoint), local)
+    assert not released.is_same(str(tmp_path), local)
+    assert not released.is_same(str(checkpoint), hub)
+    for base in ("Qwen/X", hub.name, "Qwen/X@main"):
+        assert released.is_same(base, hub)
+        assert not any(released.is_same(base, other) for other in (local, None))
+    monkeypatch.setattr(released.HfApi, "model_info", lambda self, name, revision: SimpleNamespace(sha="b" * 40))
+    assert released.is_same("Qwen/X", hub)  # the newest is another by now
+    assert not released.is_same("Qwen/X@main", hub)
 
 
 def test_a_glance_at_the_hub_fetches_small_files_and_headers(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3Model
 
-from pinlab.models import nano
+from pinlab.models import nano, prompt
 from pinlab.models.backbone import VECTOR, Backbone, Projector, encoder_outputs
 from pinlab.models.prompt import METADATA_TOKENS, TEXT_TOKENS, PinPart, PromptBatch
 from pinlab.models.vision import VisionFeatures, image_grid, normalise, patchify, run_tower
@@ -194,7 +194,10 @@ PARTS = st.builds(
     st.lists(st.integers(20, 200), max_size=5),
 )
 WORDS = st.lists(st.integers(20, 200), max_size=6)
-PROMPTS = st.lists(st.tuples(st.lists(PARTS, max_size=5), WORDS), min_size=1, max_size=4)
+# Each pin once or several times on end, as a model that sees one token of each has them.
+RUNS = st.builds(lambda part, times: [part] * times, PARTS, st.integers(1, 3))
+PINS = st.lists(RUNS, max_size=5).map(lambda runs: sum(runs, []))
+PROMPTS = st.lists(st.tuples(PINS, WORDS), min_size=1, max_size=4)
 
 
 TURNS = st.lists(st.lists(WORDS.filter(bool), max_size=3), min_size=4, max_size=4)
@@ -218,6 +221,23 @@ def test_positions_are_those_of_get_rope_index(prompts: list, item: bool, turns:
 
 
 ROPE = toy.backbone(0)
+
+
+def test_a_prompt_of_many_equal_pins_is_written_in_as_many_steps_as_one_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, real = [], prompt._Row.write
+
+    def spied(self: prompt._Row, *given) -> None:
+        written.append(given)
+        real(self, *given)
+
+    monkeypatch.setattr(prompt._Row, "write", spied)
+    counts = []
+    for pins in (1, 10, 50):
+        written.clear()
+        batch = toy.builder().build([([PinPart((1, 1), False)] * pins, ())])
+        assert int((batch.ids == toy.builder().image).sum()) == pins
+        counts.append(len(written))
+    assert len(set(counts)) == 1
 
 
 # Prompts: the template, and what users write stays what they wrote.

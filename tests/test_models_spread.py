@@ -13,6 +13,8 @@ from checkpoints import write_checkpoint
 from pinlab.models import released, spread
 from pinlab.models.checkpoint import Weights, from_released
 from pinlab.models.features import base_items, tower_outputs
+from pinlab.models.inputs import EmbeddingTables, StoredEmbeddings
+from pinlab.models.tasks import BoardsTask, SavesTask
 
 CPU = torch.device("cpu")
 GPUS = tuple(torch.device("cuda", number) for number in range(2))
@@ -48,3 +50,20 @@ def test_a_model_with_hooks_computes_the_same_and_shares_its_weights(tmp_path: P
     again = from_released(contents, weights)
     pairs = zip(hooked.qwen.parameters(), again.qwen.parameters(), strict=True)
     assert all(a.data_ptr() == b.data_ptr() for a, b in pairs)
+
+
+@pytest.mark.parametrize("kind", ["boards", "saves"])
+def test_training_leaves_every_layer_where_it_lies(kind: str) -> None:
+    """A layer on the meta device stands for one on another GPU: moving it would raise."""
+    backbone, data, vectors = toy.backbone(1), toy.data(), torch.randn(2 * toy.PINS, 128)
+    far = backbone.qwen.language_model.layers[2].to("meta")
+    pins = StoredEmbeddings(EmbeddingTables.of_table(vectors), toy.PINS, 64)
+    if kind == "boards":
+        task = BoardsTask(backbone, pins, toy.builder(), data, batch=4, seed=0)
+    else:
+        teacher = torch.randn(1, toy.PINS, 128)
+        task = SavesTask(backbone, pins, toy.builder(), data, batch=4, seed=0, teacher=teacher, teacher_steps=1)
+    assert {parameter.device.type for parameter in far.parameters()} == {"meta"}
+    new = [p for name, part in task.model.named_children() if name != "backbone" for p in part.parameters()]
+    assert new
+    assert {parameter.device for parameter in new} == {backbone.device}

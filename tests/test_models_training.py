@@ -25,8 +25,8 @@ from pinlab.models.data import FOLDS, MODES, draw_batch
 from pinlab.models.images import VIEWS, picture_views
 from pinlab.models.inputs import EmbeddingTables, Shown, StoredEmbeddings
 from pinlab.models.pin_encoder import EMBEDDING
-from pinlab.models.tasks import UNSAVED, VIEWED, BaseTask, SavesTask, validation_recall
-from pinlab.models.training import Outcome, Plan, Task, is_flat, train
+from pinlab.models.tasks import UNSAVED, VIEWED, BaseTask, SavesTask, autocast, training_dtype, validation_recall
+from pinlab.models.training import Outcome, Plan, Task, is_flat, state_hash, train
 from pinlab.records import PinLabError
 from pinlab.steps import Workshop, build_from
 
@@ -219,6 +219,21 @@ def test_a_run_that_started_from_other_weights_is_not_resumed(tmp_path: Path) ->
         run(Line(seed=9), tmp_path / "run")
 
 
+def test_the_start_of_a_run_on_a_released_base_is_its_adapter_and_the_bases_hash() -> None:
+    def start(base: str | None, rank: int = 4, vision_layer: bool = True) -> str:
+        torch.manual_seed(0)
+        backbone = toy.backbone(1)
+        if not vision_layer:
+            backbone.remove_vision_layer()
+        recipe.make_trainable(backbone, rank)
+        backbone.stands_on = base
+        return state_hash(nn.ModuleDict({"backbone": backbone}))
+
+    assert start("a") == start("a", vision_layer=False)
+    assert len({start("a"), start("b"), start("a", rank=2), start(None)}) == 4
+    assert start(None) != start(None, vision_layer=False)  # a lab's own weights are all in it
+
+
 def test_a_model_is_stale_when_one_it_came_from_has_changed(tmp_path: Path) -> None:
     lab = toy.copy_lab(tmp_path)
     folder = lab / "models" / "pin-encoder"
@@ -233,6 +248,19 @@ def test_a_model_is_stale_when_one_it_came_from_has_changed(tmp_path: Path) -> N
     assert len(head) == 3  # the head and the projector's two layers
     assert not any(torch.equal(ended[name], kept[name]) for name in head)
     assert all(torch.equal(ended[name], kept[name]) for name in kept if name.startswith("models/base/"))
+
+
+def test_what_a_cpu_computes_in_does_not_change_with_a_gpu_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nano` trains on the CPU, and its record says in what."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cpu = torch.device("cpu")
+    for in_hardware, dtype in ((False, "float32"), (True, "bfloat16")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda found=in_hardware: found)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=in_hardware: found)
+        assert training_dtype(cpu) == dtype
+        with autocast(cpu):
+            assert str((torch.ones(2, 2) @ torch.ones(2, 2)).dtype) == f"torch.{dtype}"
+    assert training_dtype(torch.device("cuda")) == "bfloat16"
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:

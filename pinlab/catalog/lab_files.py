@@ -35,7 +35,18 @@ def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = 0) -> Split
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("numpy", "pillow", "pyarrow")},
     }
+    _write_marker(lab, record)
+    return split
+
+
+def note_preset(lab: Path, preset: str) -> None:
+    """Say in lab.json what the lab's models stand on, when that is no longer what it was built with."""
+    path = lab / "lab.json"
+    if path.is_file():
+        _write_marker(lab, json.loads(path.read_text()) | {"preset": preset})
+
+
+def _write_marker(lab: Path, record: dict) -> None:
     draft = lab / "lab.json.tmp"
     draft.write_text(json.dumps(record, indent=1) + "\n")
     draft.rename(lab / "lab.json")
-    return split

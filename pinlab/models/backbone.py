@@ -51,6 +51,7 @@ class Backbone(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1))
         self.stored: list[dict[str, Tensor]] = []  # parts of a weight store that this model's tensors belong to
         self.folder: Path | None = None  # that it was read from
+        self.stands_on: str | None = None  # hash of the released checkpoint whose weights these are, adapters apart
 
     @property
     def device(self) -> torch.device:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -30,8 +30,8 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 )
 
 from pinlab.models import adapters, released
-from pinlab.models.backbone import Backbone
-from pinlab.models.pin_encoder import PinEncoder
+from pinlab.models.backbone import Backbone, Projector, text_width
+from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.released import TEXT, VISION
 from pinlab.models.spread import connect, placement
 from pinlab.records import PinLabError
@@ -150,7 +150,7 @@ def load_backbone(
         PinLabError: a file is missing or broken, or weights do not fit the configuration.
     """
     weights = weights or Weights()
-    config, ground = read_config(folder), ground_of(folder)
+    config, ground = read_config(folder), _checked_ground(folder)
     on = adapters.stands_on(folder)
     merged = on is not None and not is_pointer(folder.parent / on)
     adapter = _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer) if on is not None else {}
@@ -168,6 +168,8 @@ def load_backbone(
     backbone = _placed(qwen, weights)
     backbone.stored = found  # keeps shared tensors in the store for as long as this model lives
     backbone.folder = folder
+    owner = _owner(folder)
+    backbone.stands_on = _pointer(owner)["weights"] if is_pointer(owner) else None
     extra = {k: v.to(weights.device).float() for k, v in read_tensors(folder / "head.safetensors").items()}
     try:
         backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
@@ -222,8 +224,7 @@ def output_embeddings(folder: Path, backbone: Backbone, weights: Weights) -> Ten
 
 def _assemble(config: Qwen3VLConfig, weights: Mapping[str, Tensor], folder: Path, vision_layer: bool) -> Qwen3VLModel:
     """A Qwen3-VL made of given tensors; what is not given is never allocated."""
-    with torch.device("meta"):
-        qwen = Qwen3VLModel(config)
+    qwen = released.described(folder, config)
     if not vision_layer:
         del qwen.visual
     try:
@@ -263,25 +264,67 @@ def ground_of(folder: Path) -> Path:
     Raises:
         PinLabError: the released checkpoint is not on this machine, or is not the one that was trained on.
     """
+    owner = _owner(folder)
+    source = source_of(owner)
+    if source is None:
+        return owner
+    if _pointer(owner)["shards"] != _shard_sizes(source.folder):
+        raise _other_weights(owner, source.folder)
+    return source.folder
+
+
+def _checked_ground(folder: Path) -> Path:
+    """`ground_of`, for whoever is about to read weights there: those of a released checkpoint are the very ones that
+    were trained on, by their hash. A fine-tune has the same sizes. They are read once for it in a process."""
+    ground, owner = ground_of(folder), _owner(folder)
+    if is_pointer(owner) and _pointer(owner)["weights"] != _shards_hash(ground):
+        raise _other_weights(owner, ground)
+    return ground
+
+
+def _other_weights(owner: Path, ground: Path) -> PinLabError:
+    return PinLabError(
+        f"{owner / POINTER}: {ground} holds other weights than those that were trained on; put those back, or train on "
+        "these in a new lab folder"
+    )
+
+
+def _owner(folder: Path) -> Path:
+    """The model folder that an adapter finally stands on; a folder without an adapter is its own."""
     on = adapters.stands_on(folder)
-    if on is not None:
-        if not (folder.parent / on).is_dir():
-            raise PinLabError(f"{folder}: the model it stands on, {on!r}, is not beside it; {_AGAIN}")
-        return ground_of(folder.parent / on)
-    if not is_pointer(folder):
+    if on is None:
         return folder
+    if not (folder.parent / on).is_dir():
+        raise PinLabError(f"{folder}: the model it stands on, {on!r}, is not beside it; {_AGAIN}")
+    return _owner(folder.parent / on)
+
+
+def source_of(folder: Path) -> released.Source | None:
+    """The released checkpoint that a model folder points to; None where it points to none.
+
+    Raises:
+        PinLabError: the checkpoint is not on this machine, or none is named.
+    """
+    if not is_pointer(folder):
+        return None
+    record = _pointer(folder)
+    place, name, revision = record["folder"], record["id"], record["revision"]
+    ground = Path(place) if name is None else released.fetched(name, revision, offline=True)
+    if not ground.is_dir():
+        raise PinLabError(
+            f"{folder / POINTER}: the checkpoint it stands on, {place}, is not there; put it back, or train in a new "
+            "lab folder"
+        )
+    return released.Source(ground, name, revision)
+
+
+def _pointer(folder: Path) -> dict:
     path = folder / POINTER
     try:
         record = json.loads(path.read_text())
-        place, name, revision, shards = (record[key] for key in ("folder", "id", "revision", "shards"))
+        return {key: record[key] for key in ("folder", "id", "revision", "shards", "weights")}
     except (ValueError, KeyError, TypeError) as error:
         raise PinLabError(f"{path} names no checkpoint ({_line(error)}); {_AGAIN}") from error
-    ground = Path(place) if name is None else released.fetched(name, revision, offline=True)
-    if not ground.is_dir():
-        raise PinLabError(f"{path}: the checkpoint it stands on, {place}, is not there; put it back, or train again")
-    if shards != _shard_sizes(ground):
-        raise PinLabError(f"{path}: {ground} holds other weights than those that were trained on; {_AGAIN}")
-    return ground
 
 
 def is_pointer(folder: Path) -> bool:
@@ -292,7 +335,7 @@ def is_pointer(folder: Path) -> bool:
 def _write_pointer(folder: Path, source: released.Source) -> None:
     place = None if source.id else str(source.folder)
     record = {"id": source.id, "revision": source.revision, "folder": place}
-    record |= {"shards": _shard_sizes(source.folder), "weights": weights_hash(source.folder)}
+    record |= {"shards": _shard_sizes(source.folder), "weights": _shards_hash(source.folder)}
     (folder / POINTER).write_text(json.dumps(record, indent=1) + "\n")
     shutil.copy(source.folder / "preprocessor_config.json", folder)
 
@@ -301,12 +344,19 @@ def _shard_sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in sorted(set(released.shard_of(folder).values()))}
 
 
+def _shards_hash(folder: Path) -> str:
+    return _hash_of(sorted(set(released.shard_of(folder).values())))
+
+
 def weights_hash(folder: Path) -> str:
     """sha256 over the weights of a model folder and of the one it stands on, first 16 digits."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob(POINTER)])
-    found = _files_hash(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+    found = _hash_of(sorted([*folder.glob("*.safetensors"), *folder.glob(POINTER)]))
     on = adapters.stands_on(folder)
     return found if on is None else hashlib.sha256((found + weights_hash(folder.parent / on)).encode()).hexdigest()[:16]
+
+
+def _hash_of(paths: Sequence[Path]) -> str:
+    return _files_hash(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
 
 @lru_cache(maxsize=64)
@@ -347,7 +397,7 @@ def text_stack(folder: Path) -> dict[str, Tensor]:
     Returns:
         As stored; those of an adapter with it merged in, in float32, so that they amount to the same numbers.
     """
-    ground = ground_of(folder)
+    ground = _checked_ground(folder)
     head = read_shards(ground, "lm_head.")
     if adapters.stands_on(folder) is None:
         return read_shards(ground, TEXT) | head
@@ -400,6 +450,24 @@ def load_fusion(folder: Path) -> PinEncoder:
     return _encoder(read_tensors(folder / "head.safetensors"), folder)
 
 
+def load_projector(extra: dict[str, Tensor], folder: Path, config: Qwen3VLConfig) -> Projector:
+    """The projector of a trained `swapped`, in evaluation mode.
+
+    Args:
+        extra: from `load_backbone` of that folder. config: of the same model.
+
+    Raises:
+        PinLabError: a tensor is missing or of another shape.
+    """
+    projector = Projector(EMBEDDING, text_width(config))
+    try:
+        projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
+    except RuntimeError as error:
+        path = folder / "head.safetensors"
+        raise PinLabError(f"{path}: no projector of this model ({_line(error)}); {_AGAIN}") from error
+    return projector.eval()
+
+
 def _encoder(tensors: dict[str, Tensor], folder: Path) -> PinEncoder:
     weights = {k.removeprefix("fusion."): v.float().cpu() for k, v in tensors.items() if k.startswith("fusion.")}
     try:
@@ -427,9 +495,10 @@ def _half(value: Tensor) -> Tensor:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file as stored; PinLabError when it is missing or broken."""
+    """All tensors of a safetensors file as stored; PinLabError when it is missing or broken, or holds a number that is
+    not finite."""
     try:
-        return load_file(path)
+        return {name: released.finite(value, name, path) for name, value in load_file(path).items()}
     except FileNotFoundError as error:
         raise PinLabError(f"{path} is missing; {_AGAIN}") from error
     except SafetensorError as error:

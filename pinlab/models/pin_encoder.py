@@ -164,7 +164,7 @@ class PinEncoderTask:
         torch.manual_seed(self.seed * 1_000_003 + step)  # dropout
         fold = self.data.folds[int(rng.integers(len(self.data.folds)))]
         drawn = draw_batch(self.data, self.batch, rng, fold, "pins")
-        with autocast():
+        with autocast(self.content.picture.device):
             table = self._embed_with_dropout(drawn.fold)
             query = table[torch.from_numpy(drawn.query)].mean(1)  # (B, E)
             loss = self._pin_pin(query, table, drawn.target, torch.from_numpy(drawn.known))

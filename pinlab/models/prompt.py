@@ -18,8 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -147,13 +150,11 @@ class PromptBuilder:
         return row
 
     def _content(self, row: _Row, pins: Sequence[PinPart], text: Sequence[int]) -> None:
-        for pin in pins:
-            if pin.markers:
-                row.write([self.vision_start])
-            row.picture(self.image, pin.grid)
-            if pin.markers:
-                row.write([self.vision_end])
-            row.write(pin.metadata)
+        for pin, same in groupby(pins):  # one round for all pins of a model that sees one token of each
+            before, after = ([self.vision_start], [self.vision_end]) if pin.markers else ([], [])
+            tokens = [*before, *[self.image] * (pin.grid[0] * pin.grid[1]), *after, *pin.metadata]
+            steps = _steps(pin.grid, len(after) + len(pin.metadata), len(before))
+            row.write(tokens, steps, len(list(same)))
         if text:
             row.write([*self.newline, *text])
 
@@ -163,7 +164,7 @@ class PromptBuilder:
         positions = torch.zeros((3, len(rows), width), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : len(row.ids)] = torch.tensor(row.ids)
-            positions[:, i, : len(row.ids)] = torch.tensor(row.positions).T
+            positions[:, i, : len(row.ids)] = torch.from_numpy(np.concatenate(row.positions, axis=1))
         last = torch.tensor([len(row.ids) - 1 for row in rows])
         return PromptBatch(ids, positions, last, int(last.sum()) + len(rows))
 
@@ -178,18 +179,28 @@ class _Row:
 
     def __init__(self) -> None:
         self.ids: list[int] = []
-        self.positions: list[tuple[int, int, int]] = []
+        self.positions: list[np.ndarray] = []  # int64 (3, n) each
         self.at = 0
 
-    def write(self, tokens: Sequence[int]) -> None:
-        """Text: all three positions move on together."""
-        self.ids.extend(tokens)
-        self.positions.extend((i, i, i) for i in range(self.at, self.at + len(tokens)))
-        self.at += len(tokens)
+    def write(self, tokens: Sequence[int], steps: np.ndarray | None = None, times: int = 1) -> None:
+        """Some tokens, `times` over.
 
-    def picture(self, token: int, grid: tuple[int, int]) -> None:
-        """An image of rows x columns tokens."""
-        rows, columns = grid
-        self.ids.extend([token] * (rows * columns))
-        self.positions.extend((self.at, self.at + r, self.at + c) for r in range(rows) for c in range(columns))
-        self.at += max(rows, columns)
+        Args:
+            steps: int64 (3, n + 1), their positions counted from the first one's, and after them where what follows
+                begins; None is text, whose three positions move on together.
+        """
+        steps = _steps((0, 0), len(tokens)) if steps is None else steps
+        starts = self.at + steps[0, -1] * np.arange(times)
+        self.ids += [*tokens] * times
+        self.positions.append((starts[:, None] + steps[:, None, :-1]).reshape(3, -1))
+        self.at += int(steps[0, -1]) * times
+
+
+@lru_cache(maxsize=1024)
+def _steps(grid: tuple[int, int], after: int, before: int = 0) -> np.ndarray:
+    """`steps` of `_Row.write` for an image of rows x columns tokens with text tokens before and after it."""
+    rows, columns = np.indices(grid).reshape(2, -1)
+    picture = before + np.stack([np.zeros_like(rows), rows, columns])
+    end = before + max(grid)
+    texts = [np.tile(np.arange(*some), (3, 1)) for some in ((0, before), (end, end + after + 1))]
+    return np.concatenate([texts[0], picture, texts[1]], axis=1)

@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     LocalEntryNotFoundError,
     NotASafetensorsRepoError,
+    StrictDataclassError,
 )
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -54,6 +55,11 @@ class Source:
     folder: Path
     id: str | None = None
     revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What `--base` calls it."""
+        return str(self.folder) if self.id is None else f"{self.id}@{self.revision}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,28 @@ def find(base: str) -> Source:
         return Source(fetched(name, commit), name, commit)
 
 
+def is_same(base: str, source: Source | None) -> bool:
+    """Whether `base`, as `find` takes it, is a checkpoint that was found before; nothing is fetched to tell.
+
+    A Hub id without a commit is, whatever the newest commit may be by now.
+
+    Args:
+        source: None for the preset `nano`.
+
+    Raises:
+        PinLabError: there is no such folder, and it is no Hub id.
+    """
+    if Path(base).is_dir():
+        return source == Source(Path(base).resolve())
+    name, revision = _hub_id(base)
+    if source is None or name != source.id:
+        return False
+    if revision in ("", source.revision):
+        return True
+    with _hub(base):  # a branch or a tag
+        return _commit_of(base)[1] == source.revision
+
+
 def glance(base: str) -> Contents:
     """What a checkpoint holds, as `look_into`; of one on the Hub only the small files and the shards' headers are
     fetched, so that its size is known before gigabytes of it are.
@@ -128,13 +156,19 @@ def glance(base: str) -> Contents:
 
 def _commit_of(base: str) -> tuple[str, str]:
     """Name and commit of a Hub id."""
-    name, _, revision = base.partition("@")
-    if base.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise PinLabError(f"--base {base}: no such folder, and no Hub id (owner/name, or owner/name@COMMIT)")
+    name, revision = _hub_id(base)
     commit = HfApi().model_info(name, revision=revision or None).sha
     if commit is None:
         raise PinLabError(f"--base {base}: the Hub names no commit of it; give owner/name@COMMIT")
     return name, commit
+
+
+def _hub_id(base: str) -> tuple[str, str]:
+    """Name and revision of a Hub id as it was given; "" where it names no revision."""
+    name, _, revision = base.partition("@")
+    if base.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise PinLabError(f"--base {base}: no such folder, and no Hub id (owner/name, or owner/name@COMMIT)")
+    return name, revision
 
 
 @contextmanager
@@ -157,7 +191,8 @@ def fetched(name: str, revision: str, *, offline: bool = False) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(WANTED), local_files_only=offline))
     except LocalEntryNotFoundError as error:
-        raise PinLabError(f"{name}@{revision} is not on this machine: run `hf download {name}` first") from error
+        command = f"hf download {name} --revision {revision}"
+        raise PinLabError(f"{name}@{revision} is not on this machine: run `{command}` first") from error
 
 
 def look_into(folder: Path) -> Contents:
@@ -198,7 +233,7 @@ def read_config(folder: Path) -> Qwen3VLConfig:
         if kind != "qwen3_vl":
             raise PinLabError(f"{path}: a {kind} model; the surgery is for dense Qwen3-VL (model_type qwen3_vl)")
         return Qwen3VLConfig.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except _MISUNDERSTOOD as error:
         raise PinLabError(f"{path} is no configuration ({_line(error)}); {_AGAIN}") from error
 
 
@@ -250,7 +285,7 @@ def read_part(
             for stored in file.keys():  # noqa: SIM118
                 name = stored.removeprefix("model.")
                 if name in shards:
-                    weights[name] = _finite(file.get_tensor(stored), name, path).to(where(name), dtype)
+                    weights[name] = finite(file.get_tensor(stored), name, path).to(where(name), dtype)
     return weights
 
 
@@ -293,6 +328,8 @@ def image_side(folder: Path, config: Qwen3VLConfig) -> int:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         pixels = record["size"]["shortest_edge"]
+        if not isinstance(pixels, int) or pixels < 1:
+            raise ValueError(f"size.shortest_edge is {pixels!r}, not a number of pixels")
         mean, std = record.get("image_mean"), record.get("image_std")
     except FileNotFoundError as error:
         raise PinLabError(f"{path} is missing: it says how pictures are shown to the tower; {_AGAIN}") from error
@@ -302,7 +339,7 @@ def image_side(folder: Path, config: Qwen3VLConfig) -> int:
     unit = vision.patch_size * vision.spatial_merge_size
     if (mean, std) != ([0.5] * 3, [0.5] * 3) or record.get("patch_size") != vision.patch_size:
         raise PinLabError(f"{path}: not the preprocessing of a Qwen3-VL (mean and std 0.5, patches as in config.json)")
-    return max(unit, math.isqrt(int(pixels)) // unit * unit)
+    return max(unit, math.isqrt(pixels) // unit * unit)
 
 
 def side_of(folder: Path) -> int:
@@ -328,8 +365,7 @@ def _stored(folder: Path) -> dict[str, Stored]:
 
 
 def _check_shapes(folder: Path, config: Qwen3VLConfig, stored: Mapping[str, Stored]) -> None:
-    with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in Qwen3VLModel(config).state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in described(folder, config).state_dict().items()}
     for name, shape in expected.items():
         if name not in stored:
             raise PinLabError(f"{folder}: the weights lack {name}, which config.json asks for; {_AGAIN}")
@@ -341,7 +377,38 @@ def _check_shapes(folder: Path, config: Qwen3VLConfig, stored: Mapping[str, Stor
         raise PinLabError(f"{folder}: holds {unknown[0]}, which config.json does not know; {_AGAIN}")
 
 
-def _finite(value: Tensor, name: str, path: Path) -> Tensor:
+def described(folder: Path, config: Qwen3VLConfig) -> Qwen3VLModel:
+    """The model of a config.json on the meta device: shapes without numbers; PinLabError where it describes none."""
+    path = folder / "config.json"
+    try:
+        with torch.device("meta"):
+            model = Qwen3VLModel(config)
+        wrong = _contradictions(model)
+    except _MISUNDERSTOOD as error:
+        raise PinLabError(f"{path} describes no model ({_line(error)}); {_AGAIN}") from error
+    if wrong:
+        raise PinLabError(f"{path}: {wrong[0]}; {_AGAIN}")
+    return model
+
+
+def _contradictions(model: Qwen3VLModel) -> list[str]:
+    """What a config.json says that no shape of a weight tells, and that does not go together."""
+    text, vision = cast(Any, model.config.text_config), cast(Any, model.config.vision_config)
+    layers, sections = list(vision.deepstack_visual_indexes), model.language_model.rotary_emb.mrope_section
+    wrong = []
+    if vision.hidden_size % (4 * vision.num_heads):  # rows and columns each turn pairs of numbers
+        wrong.append(f"a tower {vision.hidden_size} wide cannot have num_heads {vision.num_heads}")
+    if sorted(set(layers)) != layers or not set(layers) <= set(range(vision.depth)):
+        wrong.append(f"deepstack_visual_indexes {layers} are not, in order, blocks of a tower of {vision.depth}")
+    if len(sections) != 3 or 2 * sum(sections) != text.head_dim:
+        wrong.append(f"mrope_section {sections} does not share out half of head_dim {text.head_dim}")
+    if not all(part.rope_parameters["rope_theta"] > 0 for part in (text, vision)):
+        wrong.append("rope_theta is not above 0")
+    return wrong
+
+
+def finite(value: Tensor, name: str, path: Path) -> Tensor:
+    """A tensor as it was read; PinLabError, which names it and its file, where it holds NaN or infinity."""
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         raise PinLabError(f"{path}: {name} holds numbers that are not finite (NaN or infinite); {_AGAIN}")
     return value
@@ -360,4 +427,15 @@ def _line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
 
 
+# What transformers, and torch after it, raise at a config.json that they do not understand.
+_MISUNDERSTOOD = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    StrictDataclassError,
+)
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}

@@ -27,23 +27,28 @@ ENCODE_ROWS = 192
 TEACHER_WEIGHT, TEACHER_FLOOR = 8.0, 4.0
 
 
-def autocast() -> torch.autocast:
-    """bfloat16 matmuls in training where the machine has them: three times the speed of float32 there. On a CPU
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 matmuls in training where the device has them: three times the speed of float32 there. On a CPU
     without them torch falls back to a loop that is fifty times slower than float32 (LOG.md), so there it is off."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.autocast(device, torch.bfloat16, enabled=training_dtype() == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=training_dtype(device) == "bfloat16")
 
 
-def training_dtype() -> str:
-    """What training's matmuls run in on this machine."""
+def training_dtype(device: torch.device) -> str:
+    """What training's matmuls run in on a device."""
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if torch.cuda.is_available() or in_hardware else "float32"
+    return "bfloat16" if device.type == "cuda" or in_hardware else "float32"
 
 
 def prepare(backbone: Backbone) -> None:
     """Choose the attention to train with: on a CPU plain matmuls, whose backward pass is twice as fast on short
     prompts; the fused kernel on a GPU."""
     backbone.use_attention("eager" if backbone.device.type == "cpu" else "sdpa")
+
+
+def _joined(backbone: Backbone, **parts: nn.Module) -> nn.ModuleDict:
+    """What a run trains. The new parts are brought to where the backbone's vectors come out; the backbone itself stays
+    where it lies, which may be on several GPUs, whose hooks know where each layer is."""
+    return nn.ModuleDict({"backbone": backbone, **{name: part.to(backbone.device) for name, part in parts.items()}})
 
 
 def _seed_pictures(pins: PinInput, seed: int, step: int) -> None:
@@ -60,7 +65,7 @@ class BaseTask:
     ) -> None:
         self.backbone, self.builder, self.data, self.batch, self.seed = backbone, builder, data, batch, seed
         prepare(backbone)
-        self.model = nn.ModuleDict({"backbone": backbone, "temperature": Temperature()}).to(backbone.device)
+        self.model = _joined(backbone, temperature=Temperature())
         self.metadata = MetadataTokens(builder, data.texts)
         self.vision = LiveVision(backbone.qwen.visual, images, self.metadata, seed)
         self.texts = [builder.text(text) for text in data.texts]
@@ -74,13 +79,13 @@ class BaseTask:
         rng = np.random.default_rng([self.seed, step])
         self.vision.generator.manual_seed(self.seed * 1_000_003 + step)
         rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
-        with autocast():
+        with autocast(self.backbone.device):
             left, right = self._pictures(rows), self._words(rows)
             return symmetric_infonce(left, right, self.model["temperature"](), self._same_text(rows))
 
     def validate(self) -> dict[str, float]:
         """How often a picture of up to 256 that were not trained on finds its own text first, and in ten."""
-        with torch.inference_mode(), autocast():
+        with torch.inference_mode(), autocast(self.backbone.device):
             scores = self._pictures(self.watched) @ self._words(self.watched).T
         better = (scores > scores.diagonal()[:, None]).sum(1)
         return {"score": float((better < 10).float().mean()), "first": float((better < 1).float().mean())}
@@ -120,15 +125,14 @@ class BoardsTask:
         self.saved[torch.from_numpy(rows), torch.from_numpy(boards)] = 1.0
         self.rows = np.flatnonzero(self.saved.sum(1).numpy() > 0)
         self.boards = nn.Embedding(len(data.boards), backbone.head.out_features)
-        self.model = nn.ModuleDict({"backbone": backbone, "boards": self.boards, "temperature": Temperature()})
-        self.model.to(backbone.device)
+        self.model = _joined(backbone, boards=self.boards, temperature=Temperature())
 
     def loss(self, step: int) -> Tensor:
         """Cross-entropy between softmax over boards and an even share for each board of the pin."""
         rng = np.random.default_rng([self.seed, step])
         _seed_pictures(self.pins, self.seed, step)
         rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
-        with autocast():
+        with autocast(self.backbone.device):
             vectors = encode_items(self.backbone, self.pins, self.builder, rows, Shown(metadata=rng.random() >= 0.6))
         boards = nn.functional.normalize(self.boards.weight, dim=-1)
         shares = self.saved[torch.from_numpy(rows)].to(vectors.device)
@@ -137,7 +141,7 @@ class BoardsTask:
 
     def validate(self) -> dict[str, float]:
         """Recall@10 of the mean of the query pins' item vectors."""
-        with autocast():
+        with autocast(self.backbone.device):
             items = item_vectors(self.backbone, self.pins, self.builder, self.data.size)
         boards = self.data.validated
         queries = torch.stack([items[torch.from_numpy(b.query)].mean(0) for b in boards])
@@ -171,8 +175,7 @@ class SavesTask:
         self.batch, self.seed, self.refresh_every = batch, seed, refresh_every
         self.teacher, self.teacher_steps = teacher.to(backbone.device), teacher_steps
         prepare(backbone)
-        self.model = nn.ModuleDict({"backbone": backbone, "pins": pins.modules, "temperature": Temperature()})
-        self.model.to(backbone.device)
+        self.model = _joined(backbone, pins=pins.modules, temperature=Temperature())
         self.titles = {board.id: builder.text(board.title) for board in data.boards}
         self.hidden_pins = torch.from_numpy(~data.visible)
         self.bank: Tensor | None = None
@@ -193,7 +196,7 @@ class SavesTask:
         drawn = draw_batch(self.data, self.batch, rng, fold)
         item = self._draw_shown(rng, drawn.target, fold)
         asked = self._draw_shown(rng, drawn.query, fold, upload=drawn.mode == "upload")
-        with autocast():
+        with autocast(self.backbone.device):
             query = self.query_vectors(drawn, asked)
             fresh = encode_items(self.backbone, self.pins, self.builder, drawn.target, item)
         target, blocked = torch.from_numpy(drawn.target).to(query.device), self._blocked(drawn).to(query.device)
@@ -244,14 +247,14 @@ class SavesTask:
 
     def item_vectors(self, hidden_fold: int | None = None) -> Tensor:
         """(N, 128) item vectors of the whole catalog."""
-        with autocast():
+        with autocast(self.backbone.device):
             return item_vectors(self.backbone, self.pins, self.builder, self.data.size, hidden_fold)
 
     def validate(self) -> dict[str, float]:
         """Recall@10 on validation saves, in total and on the strict slice."""
         items = self.item_vectors()
         boards = self.data.validated
-        with autocast():
+        with autocast(self.backbone.device):
             queries = validation_queries(self.backbone, self.pins, self.builder, boards)
         return validation_recall(queries @ items.T, boards)
 
@@ -287,12 +290,12 @@ class TowerTask:
         """Mean squared distance, in units of the wanted features' own variance."""
         rng = np.random.default_rng([self.seed, step])
         rows = rng.choice(self.rows, min(self.batch, len(self.rows)), replace=False)
-        with autocast():
+        with autocast(self.device):
             return self._distance(torch.from_numpy(rows))
 
     def validate(self) -> dict[str, float]:
         """The share of variance explained on pictures that were not trained on."""
-        with torch.inference_mode(), autocast():
+        with torch.inference_mode(), autocast(self.device):
             return {"score": 1.0 - float(self._distance(torch.from_numpy(self.watched)))}
 
     def _distance(self, rows: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The one training loop: seeded, checkpointed, resumable, watched on validation.
 
-Knows nothing about what is trained: a task gives parameters, a loss per step and a validation score.
+Knows of what is trained only whether it stands on a released checkpoint: a task gives parameters, a loss per step and
+a validation score.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pinlab.models.backbone import Backbone
 from pinlab.records import PinLabError
 
 
@@ -127,9 +129,18 @@ def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str],
 
 
 def state_hash(model: nn.Module) -> str:
-    """sha256 over names and values of a model's state, first 16 digits."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    """sha256 over names and values of a model's state, first 16 digits.
+
+    For the frozen weights of a released checkpoint its own hash stands: they are gigabytes, and those of its tower may
+    never have been read.
+    """
+    released = {module.stands_on for module in model.modules() if isinstance(module, Backbone) and module.stands_on}
+    digest = hashlib.sha256("".join(sorted(released)).encode())
+    state = model.state_dict()
+    if released:
+        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        state = {name: value for name, value in state.items() if name not in frozen or ".lora_" in name}
+    for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
