@@ -40,6 +40,7 @@ def made(seed: int, lift: float = 0.0, names: tuple[str, ...] = ("full", "swappe
             "latency_ms": {"p50": 8.0 + lift, "p95": 9.0, "n": 30}, "gflops": 0.5, "tokens": 20, "images_encoded": 0,
         }  # fmt: skip
     made_with = {"catalog": "c0ffee", "split_seed": 0, "commit": "abc1234", "device": "cpu", "dtype": "float32"}
+    made_with["processor"] = "a processor"
     report = {
         "lab": "toy", "format": 1, "pins": 90, "boards": BOARDS, "clusters": 20, "variants": variants, "pairs": {},
         "workload": {"boards": 30, "pins": 10, "k": 10}, "statistics": {"margin": 0.05, "seed": 3, "resamples": 500},
