@@ -451,15 +451,15 @@ def test_variants_are_interleaved_and_none_is_always_first_or_always_follows_the
     assert order[4:] == first  # drawn, but the same each time
 
 
-def test_the_threads_that_all_share_run_before_the_first_is_asked(monkeypatch):
+def test_what_all_share_is_started_before_the_first_is_asked(monkeypatch):
     catalog, split = make_lab(60, 6, train=12)
     order: list[str] = []
     variant = random_variant("full", catalog, split, 0)
     answer = variant.answer
     variant.answer = lambda q, k: (order.append("asked"), answer(q, k))[1]
-    monkeypatch.setattr(machine, "start_threads", lambda variants: order.append(f"threads for {len(variants)}"))
+    monkeypatch.setattr(machine, "start_shared", lambda variants: order.append(f"started for {len(variants)}"))
     evaluate({"full": variant}, catalog, split, timed_boards=1)
-    assert order == ["threads for 1", "asked", "asked"]
+    assert order == ["started for 1", "asked", "asked"]
 
 
 def test_nearest_is_set_against_full_outside_the_corrected_pairs():

@@ -23,7 +23,7 @@ from pinlab.measure.machine import (
     peak_memory,
     processor_name,
     rapl_counters,
-    start_threads,
+    start_shared,
 )
 from pinlab.records import Query
 
@@ -263,6 +263,6 @@ def test_what_is_held_is_counted_on_a_cpu_where_no_peak_can_be_had():
     assert stores[1] < stores[0]
 
 
-def test_the_processor_has_a_name_and_threads_start_for_variants_without_a_device():
+def test_the_processor_has_a_name_and_what_is_shared_starts_without_a_device():
     assert processor_name(CPU)
-    start_threads([toy.trained_lab().variant("swapped"), Spending(lambda: None)])
+    start_shared([toy.trained_lab().variant("swapped"), Spending(lambda: None)])

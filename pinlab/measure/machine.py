@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pinlab.catalog.images import encode_webp, read_image
 from pinlab.measure.accuracy import BoardCase, K, Variant
 from pinlab.recommend.variants import CachedVariant
 
@@ -50,8 +52,13 @@ def processor_name(device: torch.device) -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def start_threads(variants: Iterable[Any]) -> None:
-    """One product that nobody needs on every device that a variant computes on: it starts what all answers share."""
+def start_shared(variants: Iterable[Any]) -> None:
+    """Start what all answers of a process share, or whoever is asked first would pay for it.
+
+    The first picture decoded loads the picture library's formats (25 ms on two CPU cores), the first large product
+    starts torch's threads. Both are made here of nothing, on every device that a variant computes on.
+    """
+    read_image(encode_webp(np.zeros((64, 64, 3), np.uint8)))
     for device in {torch.device("cpu")} | {d for v in variants if (d := _device(v)) is not None}:
         square = torch.ones(1024, 1024, device=device)  # large enough that torch splits it among all threads
         torch.mm(square, square)

@@ -158,7 +158,7 @@ def _nearest_note(report: Mapping[str, Any]) -> str:
 
 
 def _bounds(found: Mapping[str, Any]) -> str:
-    return "" if found["low"] is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
+    return "" if found.get("low") is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def claims(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -29,8 +29,8 @@ OPTIONAL = {
 }  # fmt: skip
 # What a column asks of its reader to know.
 NOTES = {
-    "cold": " First answer: one question with the weights in memory and the threads that all variants share running, "
-    "but nothing of the variant run yet; what it stores on demand is made in it.",
+    "cold": " First answer: one question, in this order, with the weights in memory and what all variants share "
+    "(threads, picture formats) started, but nothing of the variant run yet; what it stores on demand is made in it.",
     "held_bytes": " Held: weights, item vectors and stored tables, counted; shared ones stand in each row.",
 }
 

@@ -54,15 +54,15 @@ def first_answers(variants: Mapping[str, Variant], warm_up: BoardCase | None) ->
     Called before anything else was asked of them, these are the *cold* answers of the report. Cold means: weights
     read and in memory, but nothing run yet, so memory is allocated, kernels are chosen and what a variant makes
     when it is first needed is made (`cached` fills its store: it encodes the whole catalog). It does not mean a cold
-    machine: the libraries are imported, files may lie in the system's cache, and the threads that all variants share
-    in the process are running, or whoever is asked first would pay for them. Variants that stand on the same weights
-    may find them in the processor's cache. One number without an interval: there is one first time.
+    machine: the libraries are imported, files may lie in the system's cache, and what all variants share in the
+    process is started, see `start_shared`. The order they are asked in is that of the report, and may still matter by
+    what one leaves in the processor's caches. One number without an interval: there is one first time.
     """
     if warm_up is None:
         return {}
-    from pinlab.measure.machine import start_threads  # here, not above: whoever only reads a report loads no torch
+    from pinlab.measure.machine import start_shared  # here, not above: whoever only reads a report loads no torch
 
-    start_threads(variants.values())
+    start_shared(variants.values())
     return {name: variant.answer(warm_up.query, K).cost.latency_ms for name, variant in variants.items()}
 
 
