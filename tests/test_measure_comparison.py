@@ -228,3 +228,15 @@ def test_the_verb_refuses_in_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
         assert err.startswith("pinlab: ")
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_costs_of_another_or_an_unknown_processor_are_left_out():
+    (a, rows_a), (b, rows_b) = made(1), made(2)
+    other = change(b, ("provenance", "processor"), "another processor")
+    found = compare_reports(a, other, rows_a, rows_b)
+    assert found["costs"] == "processor a processor in A, another processor in B"
+    del a["provenance"]["processor"]  # a report from before it was told
+    found = compare_reports(a, b, rows_a, rows_b)
+    assert found["costs"] == "no processor in A"
+    assert found["variants"]["full"]["costs"] == {}
+    assert found["variants"]["full"]["metrics"]["recall_at_10"]["low"] is not None  # accuracy is still compared
