@@ -95,7 +95,10 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy on held-out saves and cost on the fixed workload, with intervals; writes reports/."""
+    """Accuracy on held-out saves and cost on the fixed workload, with intervals; writes reports/.
+
+    An evaluation of some variants only goes to reports/some/: it does not replace the lab's report.
+    """
     from pinlab.assessment import evaluate_lab
     from pinlab.lab import open_lab
 
@@ -108,7 +111,8 @@ def evaluate(
         recall, strict = row["recall_at_10"], row["strict_recall_at_10"]
         print(f"{name:9} Recall@10 {_interval(recall)}  strict {_interval(strict)}  p50 {row['latency_ms']['p50']} ms")
     for name, pair in report["pairs"].items():
-        print(f"{name}: {pair['recall_at_10']['verdict']}; strict: {pair['strict_recall_at_10']['verdict']}")
+        words = {metric.partition("_")[0]: found["verdict"] for metric, found in pair.items()}
+        print(f"{name}: {words['recall']}; strict: {words['strict']}; cold: {words['cold']}")
 
 
 @cli.command()

@@ -39,6 +39,7 @@ from pinlab.measure.amortisation import (
     row_bytes,
 )
 from pinlab.measure.depth import Depth
+from pinlab.measure.document import WORD_FLOOR
 from pinlab.measure.evaluate import evaluate, plain, planned_work
 from pinlab.measure.growth import SIZES
 from pinlab.measure.machine import energy_meter
@@ -70,7 +71,8 @@ from pinlab.records import PinLabError
 
 UPLOAD_PINS = 100
 PARTS = 3  # of swapped's embedding, each taken away once: see `_tables_with_parts_missing`
-TAKE_UPLOADS = ("full", "swapped", "base", "nearest")
+TAKE_UPLOADS = ("full", "swapped", "shallow", "pooled", "base", "nearest")
+REPORTS, SOME = "reports", "some"  # folders: of the lab's report, and in it of evaluations of some variants
 
 Keep = Callable[[str, Scorer], Scorer]
 
@@ -79,6 +81,8 @@ def evaluate_lab(
     lab: Lab, names: Sequence[str] | None, margin: float = MARGIN, prices: Path | None = None
 ) -> dict:
     """Evaluate variants, write the report and return it.
+
+    One of some variants only goes to `reports/some/`: the lab's report, which the app shows, stays what it is.
 
     Args:
         names: of the variants, None for all. margin: the loss of Recall that still counts as "not worse".
@@ -127,8 +131,12 @@ def evaluate_lab(
     extra = {"provenance": lab.provenance() | made, "training": training_table(lab), "rates_tried": rates_tried(lab)}
     report = plain(report | extra)
     pictures = {pin: lab.catalog.image_bytes(pin) for pin in pins_shown(report)}
-    write_report(report, rows, lab.path / "reports", pictures=pictures)
-    store.prune()
+    folder = lab.path / REPORTS / (SOME if names else "")
+    write_report(report, rows, folder, pictures=pictures)
+    if names:
+        _say(f"written to {folder}; the report of all variants is left as it is")
+    else:
+        store.prune()  # a run of some variants would delete what the others' scores are kept for
     return report
 
 
@@ -168,7 +176,8 @@ def depth_of(
     progress("ablations: embedding and describing all pins anew")
     cold = np.array([pin.id in lab.split.cold for pin in lab.catalog.pins])
     floor = TfIdf(lab.catalog, (~cold).tolist())
-    ablations = [Ablation(floor, "swapped", "TF-IDF floor: titles and descriptions alone, no model and no picture")]
+    what = f"{WORD_FLOOR}: titles and descriptions alone, no model and no picture"
+    ablations = [Ablation(floor, "swapped", what, also=("full",))]
     stale: dict[str, Any] = {}
     if "full" in variants:
         ablations += full_ablations(cast(FullVariant, variants["full"]))

@@ -31,6 +31,7 @@ from pinlab.embed.neighbours import neighbour_overlap
 from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.footprint import require
+from pinlab.measure.machine import processor_name
 from pinlab.measure.report import read_report
 from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
@@ -346,6 +347,7 @@ class Lab:
             "weights": {name: weights_hash(self.path / "models" / name) for name in self.trained()},
             "commit": self.commit,
             "device": self.device,
+            "processor": processor_name(self.torch_device),
             "dtype": self.dtype,
             "threads": torch.get_num_threads(),
             "python": platform.python_version(),

@@ -201,8 +201,9 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     assert report["provenance"]["command"].endswith("--variants full,swapped,cosave --margin 0.05")
     assert report["boards"] == len(toy.trained_lab().split.scored)
     assert report["training"]["full"]["curve"][0]["strict"] is None
-    assert json.loads((lab / "reports" / "evaluation.json").read_text())["training"] == report["training"]
-    assert open_lab(lab).report() is not None
+    stored = json.loads((lab / "reports" / "some" / "evaluation.json").read_text())  # of some variants
+    assert stored["training"] == report["training"]
+    assert open_lab(lab).report() is None
     for fields in report["variants"].values():  # one table of pin embeddings for all of them, as int8 rows of length 1
         assert 0 <= fields["diversity_at_10"]["mean"] <= 2
 

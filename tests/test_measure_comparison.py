@@ -40,6 +40,7 @@ def made(seed: int, lift: float = 0.0, names: tuple[str, ...] = ("full", "swappe
             "latency_ms": {"p50": 8.0 + lift, "p95": 9.0, "n": 30}, "gflops": 0.5, "tokens": 20, "images_encoded": 0,
         }  # fmt: skip
     made_with = {"catalog": "c0ffee", "split_seed": 0, "commit": "abc1234", "device": "cpu", "dtype": "float32"}
+    made_with["processor"] = "a processor"
     report = {
         "lab": "toy", "format": 1, "pins": 90, "boards": BOARDS, "clusters": 20, "variants": variants, "pairs": {},
         "workload": {"boards": 30, "pins": 10, "k": 10}, "statistics": {"margin": 0.05, "seed": 3, "resamples": 500},
@@ -227,3 +228,15 @@ def test_the_verb_refuses_in_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
         assert err.startswith("pinlab: ")
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_costs_of_another_or_an_unknown_processor_are_left_out():
+    (a, rows_a), (b, rows_b) = made(1), made(2)
+    other = change(b, ("provenance", "processor"), "another processor")
+    found = compare_reports(a, other, rows_a, rows_b)
+    assert found["costs"] == "processor a processor in A, another processor in B"
+    del a["provenance"]["processor"]  # a report from before it was told
+    found = compare_reports(a, b, rows_a, rows_b)
+    assert found["costs"] == "no processor in A"
+    assert found["variants"]["full"]["costs"] == {}
+    assert found["variants"]["full"]["metrics"]["recall_at_10"]["low"] is not None  # accuracy is still compared

@@ -17,8 +17,10 @@ from pinlab.lab import open_lab
 from pinlab.measure import ablation
 from pinlab.measure.ablation import Ablation, full_ablations, run_ablations, stale_variants, swapped_ablations
 from pinlab.measure.accuracy import BoardScore, board_cases, score_boards
+from pinlab.measure.comparison import compare_files
 from pinlab.measure.depth import Depth, boards_of_note, look_into
 from pinlab.measure.remembered import Remembered, ScoreStore
+from pinlab.measure.report import read_report, read_rows
 from pinlab.measure.robustness import CHANGES, UNCHANGED, robustness
 from pinlab.models.prompt import PinPart
 from pinlab.records import Answer, Cost, Hit, Query
@@ -119,19 +121,25 @@ def test_the_title_alone_is_asked_and_compared_over_the_same_boards(lab, cases) 
 
     whole = {"swapped": score_boards(swapped, lab.catalog, cases)}
     titled = Ablation(Spy(), "swapped", "swapped: title", title_only=True)
-    report = run_ablations([titled], lab.catalog, cases, whole, INTERVAL)
+    report, rows = run_ablations([titled], lab.catalog, cases, whole, INTERVAL)
     assert [q.text for q in asked] == [lab.catalog.board[c.board].title for c in cases]
     assert not any(q.pins for q in asked)
     entry = report["swapped"]
     plain = np.mean([s.metrics["recall_at_10"] for s in whole["swapped"]])
     assert entry["vs"]["diff"] == pytest.approx(entry["recall_at_10"]["mean"] - plain)
+    strict = [v for s in whole["swapped"] if (v := s.slices.get(("strict", "yes"))) is not None]
+    assert entry["vs_strict"]["diff"] == pytest.approx(entry["strict_recall_at_10"]["mean"] - np.mean(strict))
+    assert {row["variant"] for row in rows} == {"swapped"}  # its name in the report
+    assert np.mean([row["recall_at_10"] for row in rows]) == pytest.approx(entry["recall_at_10"]["mean"])
 
 
 def test_an_ablation_of_nothing_differs_by_nothing(lab, cases) -> None:
     swapped = lab.variant("swapped")
     whole = {"swapped": score_boards(swapped, lab.catalog, cases)}
-    report = run_ablations([Ablation(swapped, "swapped", "same: nothing missing")], lab.catalog, cases, whole, INTERVAL)
-    assert report["same"]["vs"]["diff"] == 0
+    same = Ablation(swapped, "swapped", "same: nothing missing", also=("swapped", "full"))
+    report, _ = run_ablations([same], lab.catalog, cases, whole, INTERVAL)
+    assert report["same"]["vs"]["diff"] == report["same"]["vs_strict"]["diff"] == 0
+    assert report["same"]["also"] == {"swapped": {key: report["same"][key] for key in ("vs", "vs_strict")}}
     assert report["same"]["recall_at_10"]["mean"] == np.mean([s.metrics["recall_at_10"] for s in whole["swapped"]])
 
 
@@ -158,6 +166,14 @@ def test_uploads_are_compared_with_the_answer_to_the_unchanged_picture(lab) -> N
     assert found["JPEG 60"]["own_pin_at_10"] == 1.0  # compression hardly moves a mean colour
     assert found["recoloured"]["overlap_at_10"] < found["JPEG 60"]["overlap_at_10"]
     assert {entry["queries"] for entry in found.values()} == {12}
+    assert found[UNCHANGED]["own_pin_interval"] == (1.0, 1.0)
+    changed = found["recoloured"]
+    for name in ("overlap", "own_pin"):
+        low, high = changed[f"{name}_interval"]
+        assert low <= changed[f"{name}_at_10"] <= high
+    assert changed["overlap_interval"][0] < changed["overlap_interval"][1]
+    one = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 1)["by colour"]["recoloured"]
+    assert one["overlap_interval"] == one["own_pin_interval"] == (None, None)
 
 
 def test_the_hits_that_share_a_board_with_the_upload_are_counted_by_hand(lab) -> None:
@@ -178,10 +194,12 @@ def test_a_full_look_has_all_its_parts(lab, cases) -> None:
     full, swapped = lab.variant("full"), lab.variant("swapped")
     scores = {v.name: score_boards(v, lab.catalog, cases) for v in (full, swapped)}
     depth = Depth(full_ablations(full), stale_variants(swapped), {"full": full, "swapped": swapped}, 3)
-    found = look_into(depth, lab.catalog, lab.split, cases, scores, INTERVAL)
+    found, rows = look_into(depth, lab.catalog, lab.split, cases, scores, INTERVAL)
+    assert {row["variant"] for row in rows} == set(found["ablations"])
     assert set(found) == {"ablations", "staleness", "robustness", "boards_of_note"}
     assert found["staleness"]["fresh"]["mean"] == np.mean([s.metrics["recall_at_10"] for s in scores["swapped"]])
-    assert set(look_into(Depth(), lab.catalog, lab.split, cases, {"swapped": scores["swapped"]}, INTERVAL)) == set()
+    nothing = look_into(Depth(), lab.catalog, lab.split, cases, {"swapped": scores["swapped"]}, INTERVAL)
+    assert nothing == ({}, [])
 
 
 def test_a_lab_without_full_is_looked_into_as_far_as_its_models_go(tmp_path: Path) -> None:
@@ -190,6 +208,10 @@ def test_a_lab_without_full_is_looked_into_as_far_as_its_models_go(tmp_path: Pat
     for name in ("full", "full-seed1"):
         shutil.rmtree(folder / "models" / name)
     report = assessment.evaluate_lab(open_lab(folder, "cpu"), None)
+    rows = read_rows(folder / "reports")
+    assert set(report["variants"]) | set(report["ablations"]) == {row["variant"] for row in rows}
+    found = compare_files(*[folder / "reports" / "evaluation.json"] * 2)
+    assert (found["paired"], found["costs"]) == (None, None)  # rows of ablations are in nobody's way
     assert "full" not in report["variants"]
     assert {"TF-IDF floor"} <= set(report["ablations"])
     assert not any("no graph" in name for name in report["ablations"])
@@ -250,3 +272,22 @@ def test_a_torn_score_file_is_made_again_and_what_is_not_used_is_deleted(tmp_pat
     assert again.variant.calls == 1
     store.prune()
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_an_evaluation_of_some_variants_replaces_and_deletes_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(assessment, "UPLOAD_PINS", 2)
+    folder = toy.copy_lab(tmp_path)
+    lab = open_lab(folder, "cpu")
+    assessment.evaluate_lab(lab, None)
+    whole = {path.name: path.read_bytes() for path in (folder / "reports").iterdir()}
+    kept = {path.name for path in (folder / "runs" / "scores").iterdir()}
+    assessment.evaluate_lab(lab, ["swapped", "cosave"])
+    assert f"written to {folder / 'reports' / 'some'}" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in (folder / "reports").iterdir() if p.is_file()} == whole
+    assert kept <= {path.name for path in (folder / "runs" / "scores").iterdir()}
+    some = read_report(folder / "reports" / "some")
+    assert some is not None
+    assert set(some["variants"]) == {"swapped", "cosave"}
+    assert set(lab.report()["variants"]) > {"swapped", "cosave"}
+    takers = lab.report()["robustness"]
+    assert set(takers) == set(assessment.TAKE_UPLOADS) & set(lab.report()["variants"])

@@ -263,12 +263,13 @@ def test_the_report_has_the_fixed_shape():
         assert set(fields["latency_ms"]) == {"p50", "p50_low", "p50_high", "p95", "n", "cold"}
         assert {"gflops", "tokens", "images_encoded"} <= set(fields)
         assert fields["peak_memory_bytes"] is fields["energy_joules"] is None  # fakes, without a meter: never 0
+        assert fields["held_bytes"] is None
     assert report["workload"]["peak_memory"].startswith("not measured: ")
     assert report["workload"]["energy"] == "not measured"
     assert {"growth", "amortisation"}.isdisjoint(report)  # nobody asked for them
     assert list(report["pairs"]) == ["swapped_vs_full", "swapped_vs_base"]
     for pair in report["pairs"].values():
-        assert set(pair) == {"recall_at_10", "strict_recall_at_10"}
+        assert set(pair) == {"recall_at_10", "strict_recall_at_10", "cold_recall_at_10"}
         for found in pair.values():
             assert {"diff", "low", "high", "relative", "win", "tie", "loss", "verdict"} <= set(found)
             assert {"p", "p_holm", "effect", "non_inferior", "detectable", "boards_needed"} <= set(found)
@@ -284,13 +285,13 @@ def test_the_report_has_the_fixed_shape():
 def test_p_values_are_corrected_over_every_pair_and_metric():
     (report, _), variants, _, split = full_report(timed_boards=0, margin=0.6)
     tests = [found for pair in report["pairs"].values() for found in pair.values()]
-    assert len(tests) == 4
+    assert len(tests) == 6  # two rivals; all held-out pins, the strict and the cold ones
     for place, found in enumerate(sorted(tests, key=lambda found: found["p"])):
         earlier = [one["p_holm"] for one in tests if one["p"] < found["p"]]
         assert found["p_holm"] >= max(earlier, default=0)
-        assert found["p_holm"] >= min(1, found["p"] * (4 - place))
+        assert found["p_holm"] >= min(1, found["p"] * (6 - place))
     lowest = min(tests, key=lambda found: found["p"])
-    assert lowest["p_holm"] == pytest.approx(min(1, 4 * lowest["p"]))
+    assert lowest["p_holm"] == pytest.approx(min(1, 6 * lowest["p"]))
     assert report["statistics"]["margin"] == 0.6
     narrow = full_report(timed_boards=0, margin=0.01)[0][0]["pairs"]
     assert narrow["swapped_vs_full"]["recall_at_10"]["non_inferior"] == "undecided"
@@ -311,6 +312,7 @@ def test_the_report_is_strict_json():
     assert fields["latency_ms"] == nothing | {"n": 0}
     assert variant.asked == []
     assert fields["gflops"] is fields["tokens"] is fields["usd_per_1000"] is None
+    assert report["pairs"]["swapped_vs_full"]["cold_recall_at_10"]["diff"] is None
     strict = report["pairs"]["swapped_vs_full"]["strict_recall_at_10"]
     assert (strict["diff"], strict["low"], strict["win"], strict["boards"]) == (None, None, 0, 0)
     assert strict["verdict"] == "undecided: no board has such held-out pins"
@@ -425,20 +427,50 @@ def test_growth_and_amortisation_join_the_report_when_asked_for():
     json.dumps(report, allow_nan=False)
 
 
-def test_variants_are_interleaved_and_none_is_always_first():
-    catalog, split = make_lab(60, 6, train=12)
+def test_variants_are_interleaved_and_none_is_always_first_or_always_follows_the_same_other():
+    catalog, split = make_lab(60, 30, train=12)
     order: list[tuple[str, str]] = []
-    variants = {name: random_variant(name, catalog, split, 0) for name in ("a", "b", "c")}
+    names = ("a", "b", "c", "d")
+    variants = {name: random_variant(name, catalog, split, 0) for name in names}
     for name, variant in variants.items():
         answer = variant.answer
         variant.answer = lambda q, k, n=name, a=answer: (order.append((q.board, n)), a(q, k))[1]
-    evaluate(variants, catalog, split, timed_boards=6)
-    timed = order[3:]
-    for start in range(0, 18, 3):
-        group = timed[start : start + 3]
+    evaluate(variants, catalog, split, timed_boards=30)
+    timed = order[4:]
+    for start in range(0, 120, 4):
+        group = timed[start : start + 4]
         assert len({board for board, _ in group}) == 1
-        assert {name for _, name in group} == {"a", "b", "c"}
-    assert {timed[start][1] for start in range(0, 18, 3)} == {"a", "b", "c"}
+        assert {name for _, name in group} == set(names)
+    assert {timed[start][1] for start in range(0, 120, 4)} == set(names)
+    for name in names:
+        before = [timed[i - 1][1] for i in range(1, 120) if timed[i][1] == name and i % 4]
+        assert set(before) == set(names) - {name}
+        assert max(before.count(other) for other in names) <= len(before) * 2 / 3
+    first, order[:] = order[4:], []
+    evaluate(variants, catalog, split, timed_boards=30)
+    assert order[4:] == first  # drawn, but the same each time
+
+
+def test_what_all_share_is_started_before_the_first_is_asked(monkeypatch):
+    catalog, split = make_lab(60, 6, train=12)
+    order: list[str] = []
+    variant = random_variant("full", catalog, split, 0)
+    answer = variant.answer
+    variant.answer = lambda q, k: (order.append("asked"), answer(q, k))[1]
+    monkeypatch.setattr(machine, "start_shared", lambda variants: order.append(f"started for {len(variants)}"))
+    evaluate({"full": variant}, catalog, split, timed_boards=1)
+    assert order == ["started for 1", "asked", "asked"]
+
+
+def test_nearest_is_set_against_full_outside_the_corrected_pairs():
+    catalog, split = make_lab(60, 12, 5, train=12)
+    variants = {n: random_variant(n, catalog, split, seed) for seed, n in enumerate(("full", "swapped", "nearest"))}
+    report, _ = evaluate(variants, catalog, split, timed_boards=0)
+    means = [report["variants"][name]["recall_at_10"]["mean"] for name in ("nearest", "full")]
+    found = report["nearest_vs_full"]["recall_at_10"]
+    assert found["diff"] == pytest.approx(means[0] - means[1])
+    assert "p_holm" not in found
+    assert "nearest_vs_full" not in full_report(timed_boards=0)[0][0]
 
 
 def test_boards_that_cannot_show_ten_pins_are_not_timed_unless_there_are_no_others():

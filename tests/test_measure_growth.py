@@ -10,6 +10,7 @@ import toy
 
 from pinlab.measure.accuracy import board_cases, score_boards
 from pinlab.measure.growth import growth, shortened
+from pinlab.measure.remembered import Remembered, ScoreStore
 from pinlab.measure.statistics import estimate
 from pinlab.records import Answer, Cost, PinLabError, Query
 
@@ -111,6 +112,21 @@ def test_whole_queries_are_not_scored_twice():
     before = variant.scored
     assert growth({"full": variant}, catalog, cases, (2, 10), timed=0, known=known) == once
     assert variant.scored == before + len(cases)  # of size 2 only
+
+
+def test_scores_of_cut_queries_are_remembered_too(tmp_path):
+    catalog, _, cases = lab()
+    variant = Counting("full", 0, 6.0)
+
+    def run():
+        store = ScoreStore(tmp_path)
+        remember = lambda name, scorer: Remembered(scorer, name, store)  # noqa: E731
+        return growth({"full": variant}, catalog, cases, (1, 2), timed=1, remember=remember)
+
+    first, scored = run(), variant.scored
+    assert scored == 2 * len(cases)
+    assert run() == first
+    assert variant.scored == scored  # as after a kill: nothing is scored again
 
 
 def test_a_shortened_case_keeps_everything_else():

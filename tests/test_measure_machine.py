@@ -18,9 +18,12 @@ from pinlab.measure.machine import (
     energy_meter,
     energy_per_answer,
     held_bytes,
+    memory_held,
     nvml_counter,
     peak_memory,
+    processor_name,
     rapl_counters,
+    start_shared,
 )
 from pinlab.records import Query
 
@@ -245,3 +248,21 @@ def test_on_cuda_the_gpu_is_needed_and_the_cpu_added(tmp_path, monkeypatch):
     meter = energy_meter(torch.device("cuda"), tmp_path)
     assert meter.counters == ()
     assert meter.what.startswith("not measured: NVML")
+
+
+def test_what_is_held_is_counted_on_a_cpu_where_no_peak_can_be_had():
+    lab = toy.trained_lab()
+    swapped, nearest = lab.variant("swapped"), lab.variant("nearest")
+    assert memory_held(swapped) == held_bytes(swapped, CPU) > swapped.embeddings.nbytes + swapped.items.nbytes
+    assert memory_held(nearest) == nearest.embeddings.nbytes
+    assert memory_held(lab.variant("random")) is None  # no tensor: a dash, not 0
+    full, cached, pooled = (lab.variant(name) for name in ("full", "cached", "pooled"))
+    stores = [store.tokens.nbytes + store.deepstack.nbytes for store in (cached.features, pooled.features)]
+    assert memory_held(cached) == memory_held(full) + stores[0]
+    assert memory_held(pooled) == held_bytes(pooled, CPU) < memory_held(full) + stores[0]  # its own tokens, not all
+    assert stores[1] < stores[0]
+
+
+def test_the_processor_has_a_name_and_what_is_shared_starts_without_a_device():
+    assert processor_name(CPU)
+    start_shared([toy.trained_lab().variant("swapped"), Spending(lambda: None)])

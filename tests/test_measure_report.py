@@ -22,9 +22,10 @@ from pinlab.cost import PRICES
 from pinlab.measure import page_accuracy
 from pinlab.measure.document import floor_note
 from pinlab.measure.evaluate import evaluate
-from pinlab.measure.page import PARTS, headline, render_page
+from pinlab.measure.page import PARTS, claims, headline, render_page, verdict_lines
 from pinlab.measure.page_accuracy import pins_shown
 from pinlab.measure.page_cost import growth_figure, pareto_figure, pareto_front
+from pinlab.measure.page_pairs import count_tests
 from pinlab.measure.prices import Entered, at_entered, enter_api, enter_own
 from pinlab.measure.report import read_report, read_rows, report_csv, report_latex, write_report
 from pinlab.measure.statistics import verdict
@@ -220,8 +221,66 @@ def test_the_page_tells_the_verdict_first_and_then_everything(evaluated, rendere
 )
 def test_headlines(evaluated, words, expected):
     report = json.loads(json.dumps(evaluated[0]))
-    report["pairs"]["swapped_vs_full"]["recall_at_10"]["verdict"] = words
+    report["pairs"]["swapped_vs_full"]["recall_at_10"] |= {"verdict": words, "p_holm": 0.05}
     assert headline(report) == expected
+
+
+def test_what_the_correction_takes_back_is_said_wherever_the_verdict_is(evaluated):
+    report = json.loads(json.dumps(evaluated[0]))
+    pair = report["pairs"]["swapped_vs_full"]
+    pair["recall_at_10"] |= {"verdict": "better", "diff": 0.03, "low": 0.01, "high": 0.05, "p_holm": 0.0552}
+    pair["cold_recall_at_10"] |= {"verdict": "worse", "diff": -0.04, "low": -0.08, "high": -0.01, "p_holm": 0.01}
+    weak = f"(p 0.055 after correction for {count_tests(report)} tests)"
+    assert count_tests(report) == 4 * 3
+    assert headline(report) == f"swapped finds more held-out saves than full {weak}."
+    lines = verdict_lines(report)
+    assert lines[1].endswith(f": better {weak}.")
+    assert lines[3].startswith("Cold pins: ")
+    assert lines[3].endswith(": worse.")
+    page = " ".join(seen(render_page(report)).split())
+    assert page.count(f"better {weak}") == 3  # in the verdict box, the claims and the table
+    assert page.count(f"than full {weak}") == 2  # the headline, on the screen and on paper
+    assert "full, cold" in page
+
+
+def test_a_floor_of_words_is_set_against_both_models_over_the_same_boards(evaluated):
+    report = json.loads(json.dumps(evaluated[0]))
+    lead = {"diff": 0.05, "low": 0.02, "high": 0.08, "verdict": "better"}
+    behind = {"diff": -0.1, "low": -0.16, "high": -0.05, "verdict": "worse"}
+    report["ablations"] = {
+        "TF-IDF floor": {
+            "of": "swapped", "what": "words", "recall_at_10": {"mean": 0.2, "low": 0.1, "high": 0.3},
+            "strict_recall_at_10": {"mean": 1.1, "low": 1.0, "high": 1.2}, "vs": behind, "vs_strict": lead,
+            "also": {"full": {"vs": behind, "vs_strict": lead | {"diff": 0.06}}},
+        }
+    }  # fmt: skip
+    note = floor_note(report)
+    assert "; +0.060 [+0.020, +0.080] over the same boards) and swapped (" in note
+    assert note.endswith("; +0.050 [+0.020, +0.080] over the same boards).")
+    accuracy = claims(report)[1][2]
+    assert "Against TF-IDF of titles and descriptions" in accuracy
+    assert "+0.100 [+0.050, +0.160] (+50%)." in accuracy
+    assert accuracy.index("Against base") < accuracy.index("Against TF-IDF") < accuracy.index("Against full")
+    assert "Change, strict" in seen(render_page(report))
+
+
+def test_nearest_stands_beside_full_in_the_verdict(evaluated):
+    report = json.loads(json.dumps(evaluated[0]))
+    assert not any("no language model" in line for line in verdict_lines(report))
+    recall = {"mean": 0.4, "low": 0.3, "high": 0.5}
+    report["variants"]["nearest"] = report["variants"]["full"] | {"recall_at_10": recall}
+    beside = next(line for line in verdict_lines(report) if line.startswith("nearest, which has no language model"))
+    assert "0.4 [0.300, 0.500] against full's " in beside
+    pair = {"diff": 0.014, "low": -0.01, "high": 0.04, "relative": 0.04, "verdict": "better"}
+    report["nearest_vs_full"] = {"recall_at_10": pair}
+    beside = next(line for line in verdict_lines(report) if line.startswith("nearest"))
+    assert beside.endswith(", over the same boards +0.014 [-0.010, +0.040] (+4%): better.")
+
+
+def test_uneven_treatment_is_said_beside_the_trainings(evaluated, rendered):
+    assert "swapped had more tries than full" in seen(rendered)
+    report = {**evaluated[0], "training": {"full": evaluated[0]["training"]["full"]}}
+    assert "more tries" not in seen(render_page(report))
 
 
 def test_a_report_with_nothing_to_compare_still_makes_a_page(evaluated):

@@ -43,7 +43,24 @@ def test_a_pair_without_boards_and_an_interval_without_bounds_are_dashes() -> No
     }  # fmt: skip
     block = summary(report)
     assert "| `swapped` | 0.500 | - | - | - | - | - | - | - |" in block
-    assert "| swapped vs full | strict | - | - | no boards |" in block
+    assert "| swapped vs full | strict | - | - | - | no boards |" in block
+
+
+def test_the_margin_and_what_the_correction_takes_back_are_said() -> None:
+    report = read_report(ROOT / "assets" / "illustrations" / "reports")
+    assert report is not None
+    report = json.loads(json.dumps(report))
+    pair = report["pairs"]["swapped_vs_full"]
+    pair["recall_at_10"] |= {"verdict": "better", "p_holm": 0.0551}
+    pair["strict_recall_at_10"] |= {"verdict": "not worse by more than the margin", "p_holm": 0.9}
+    pair["cold_recall_at_10"] = pair["recall_at_10"] | {"verdict": "worse", "p_holm": 0.0004}
+    tests = sum(found["p"] is not None for some in report["pairs"].values() for found in some.values())
+    block = summary(report)
+    assert f"| 0.055 | better (p 0.055 after correction for {tests} tests) |" in block
+    assert "| 0.900 | not worse by more than the margin of 0.02 |" in block
+    assert "| < 0.001 | worse |" in block
+    assert "| swapped vs full | cold |" in block
+    assert "swapped had more tries than full" in block
 
 
 def test_learning_rates_tried_are_one_sentence() -> None:

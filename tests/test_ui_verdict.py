@@ -33,6 +33,20 @@ def test_the_pair_is_found_whichever_side_is_which(lab: FakeLab, pair: tuple[str
     assert {line["tag"] for line in view["lines"]} == {"measured"}
 
 
+def test_cold_pins_and_what_the_correction_takes_back_are_said(lab: FakeLab) -> None:
+    report = copy.deepcopy(example_report())
+    pair = report["pairs"]["swapped_vs_full"]
+    worse = {"diff": -0.04, "low": -0.08, "high": -0.01, "verdict": "worse", "p": 0.014, "p_holm": 0.056}
+    pair["cold_recall_at_10"] = pair["recall_at_10"] | worse
+    for side in ("full", "swapped"):
+        report["variants"][side]["cold_recall_at_10"] = report["variants"][side]["recall_at_10"]
+    line = words(report, lab, "full", "swapped")[2]
+    assert line.startswith("On cold pins: swapped 0.603")
+    assert line.endswith(": worse (p 0.056 after correction for 1 tests).")
+    pair["cold_recall_at_10"]["p_holm"] = 0.04
+    assert words(report, lab, "full", "swapped")[2].endswith(": worse.")
+
+
 def test_what_the_report_lacks_is_left_out(lab: FakeLab) -> None:
     report = example_report()
     assert words(report, lab, "full", "base") == [

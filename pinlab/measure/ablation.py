@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, interval_of, score_boards, values_of
+from pinlab.measure.accuracy import BoardCase, BoardScore, K, Row, interval_of, rows_of, score_boards, values_of
 from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.statistics import NOT_COMPARED, compare
 from pinlab.models.prompt import PinPart
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pinlab.measure.accuracy import Scorer
 
 STALE_SHARES = (0.1, 0.3, 0.5, 1.0)
+RECALL, STRICT = f"recall_at_{K}", f"strict_recall_at_{K}"
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,15 @@ class Ablation:
 
     Args:
         variant: what answers; its name is the ablation's. of: the variant it is compared with.
-        what: one sentence on what is missing. title_only: ask with the board's title instead of its pins.
+        what: one sentence on what is missing, after its name and a colon. title_only: ask with the board's title
+            instead of its pins. also: other variants that a floor is set against, which is a part of none.
     """
 
     variant: Scorer
     of: str
     what: str
     title_only: bool = False
+    also: tuple[str, ...] = ()
 
 
 class PixelsOnly(FullVariant):
@@ -142,18 +145,26 @@ def run_ablations(
     whole: Mapping[str, Sequence[BoardScore]],
     interval: Mapping[str, int],
     progress: Progress = say_nothing,
-) -> dict[str, dict[str, Any]]:
-    """Recall of every ablation and its difference from the whole variant; the report's "ablations"."""
+) -> tuple[dict[str, dict[str, Any]], list[Row]]:
+    """Recall of every ablation and its difference from the whole variant.
+
+    Returns:
+        The report's "ablations", and their rows, each under the ablation's name in the report. "vs" and "vs_strict":
+        Recall and strict Recall less those of `of`, None where that was not scored; "also": the same of `also`.
+    """
     titled = [replace(c, query=Query(text=catalog.board[c.board].title, board=c.board)) for c in cases]
-    report = {}
+    report, rows = {}, []
     for ablation in ablations:
         scores = score_boards(ablation.variant, catalog, titled if ablation.title_only else cases, progress)
         entry: dict[str, Any] = {"of": ablation.of, "what": ablation.what}
-        for metric in (f"recall_at_{K}", f"strict_recall_at_{K}"):
+        for metric in (RECALL, STRICT):
             entry[metric] = recall_interval(scores, metric, interval)
-        entry["vs"] = _against(scores, whole.get(ablation.of), interval)
-        report[ablation.what.partition(":")[0]] = entry
-    return report
+        entry |= _against(scores, whole.get(ablation.of), interval)
+        entry["also"] = {name: _against(scores, whole[name], interval) for name in ablation.also if name in whole}
+        name = ablation.what.partition(":")[0]
+        report[name] = entry
+        rows += rows_of(name, scores)
+    return report, rows
 
 
 def recall_interval(
@@ -165,12 +176,17 @@ def recall_interval(
 
 def _against(
     scores: Sequence[BoardScore], whole: Sequence[BoardScore] | None, interval: Mapping[str, int]
-) -> dict[str, Any] | None:
+) -> dict[str, dict[str, Any] | None]:
+    """{"vs", "vs_strict"}: what the scores are above the whole variant's, over the boards that have the metric."""
     if whole is None:
-        return None
-    ours, theirs = ([value for _, value in values_of(some, f"recall_at_{K}")] for some in (scores, whole))
-    found = compare(ours, theirs, [s.case.cluster for s in scores], **interval) if ours else NOT_COMPARED
-    return {key: asdict(found)[key] for key in ("diff", "low", "high", "verdict")}
+        return {"vs": None, "vs_strict": None}
+    found: dict[str, dict[str, Any] | None] = {}
+    for key, metric in (("vs", RECALL), ("vs_strict", STRICT)):
+        ours, theirs = [*values_of(scores, metric)], [value for _, value in values_of(whole, metric)]
+        values, clusters = [value for _, value in ours], [case.cluster for case, _ in ours]
+        pair = asdict(compare(values, theirs, clusters, **interval) if ours else NOT_COMPARED)
+        found[key] = {name: pair[name] for name in ("diff", "low", "high", "verdict")}
+    return found
 
 
 @torch.inference_mode()

@@ -10,11 +10,9 @@ allocated only when every variant without one is done.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -27,6 +25,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 from pinlab.cost import PEAK_BF16_TFLOPS, StageTimer, TextShape, VisionShape
 from pinlab.measure.bench_cost import PROMPT_TOKENS, VARIANTS, Point, Shapes
 from pinlab.measure.footprint import fits, require
+from pinlab.measure.machine import processor_name
 from pinlab.measure.workload import percentiles
 from pinlab.models.backbone import Backbone, Projector
 from pinlab.models.checkpoint import computing_dtype
@@ -334,19 +333,8 @@ def _timed_products(products: Sequence[tuple[Tensor, Tensor]], sync: Callable[[]
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """What ran it: name, threads, and the versions that decide the kernels."""
-    on_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else _cpu_name()
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    return {"name": name, "threads": torch.get_num_threads(), **versions}
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []  # no Linux
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    return {"name": processor_name(device), "threads": torch.get_num_threads(), **versions}
 
 
 def _words(point: Point) -> str:

@@ -22,8 +22,9 @@ SAME_BOARDS = {
     "boards": ("boards",), "k": ("workload", "k"),
 }  # fmt: skip
 SAME_COSTS = {
-    "device": ("provenance", "device"), "dtype": ("provenance", "dtype"), "threads": ("provenance", "threads"),
-    "commit": ("provenance", "commit"), "timed boards": ("workload", "boards"), "pins a request": ("workload", "pins"),
+    "device": ("provenance", "device"), "processor": ("provenance", "processor"), "dtype": ("provenance", "dtype"),
+    "threads": ("provenance", "threads"), "commit": ("provenance", "commit"),
+    "timed boards": ("workload", "boards"), "pins a request": ("workload", "pins"),
 }  # fmt: skip
 COSTS = {
     "p50_ms": ("latency_ms", "p50"), "p95_ms": ("latency_ms", "p95"), "gflops": ("gflops",), "tokens": ("tokens",),

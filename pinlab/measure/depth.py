@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pinlab.measure.ablation import Ablation, recall_interval, run_ablations
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, Scorer, Variant, score_boards
+from pinlab.measure.accuracy import BoardCase, BoardScore, K, Row, Scorer, Variant, score_boards
 from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.robustness import robustness
 
@@ -45,11 +45,13 @@ def look_into(
     scores: Mapping[str, Sequence[BoardScore]],
     interval: Mapping[str, int],
     progress: Progress = say_nothing,
-) -> dict[str, Any]:
-    """The parts "ablations", "staleness", "robustness" and "boards_of_note" of the report; only those asked for."""
+) -> tuple[dict[str, Any], list[Row]]:
+    """The parts "ablations", "staleness", "robustness" and "boards_of_note" of the report, only those asked for; and
+    the rows of the ablations."""
     found: dict[str, Any] = {}
+    rows: list[Row] = []
     if depth.ablations:
-        found["ablations"] = run_ablations(depth.ablations, catalog, cases, scores, interval, progress)
+        found["ablations"], rows = run_ablations(depth.ablations, catalog, cases, scores, interval, progress)
     if depth.stale:
         stale = {
             share: recall_interval(score_boards(variant, catalog, cases, progress), f"recall_at_{K}", interval)
@@ -58,10 +60,12 @@ def look_into(
         fresh = recall_interval(scores["swapped"], f"recall_at_{K}", interval)
         found["staleness"] = {"what": STALE, "fresh": fresh, "stale": stale}
     if depth.uploads and depth.upload_pins:
-        found["robustness"] = robustness(depth.uploads, catalog, split, depth.upload_pins, progress)
+        found["robustness"] = robustness(
+            depth.uploads, catalog, split, depth.upload_pins, progress, **interval
+        )
     if {"full", "swapped"} <= scores.keys():
         found["boards_of_note"] = boards_of_note(catalog, scores["full"], scores["swapped"])
-    return found
+    return found, rows
 
 
 def boards_of_note(

@@ -76,6 +76,11 @@ COLOURS = {
 }  # fmt: skip
 GREY = "#85858f"
 SHORT = 14  # rows
+WORD_FLOOR = "TF-IDF floor"  # its name among the report's ablations
+FAIRNESS = (
+    "Not treated alike: while the recipe was made, swapped had more tries than full, and it starts as nearest, for "
+    "which full has no counterpart."
+)
 SYMBOLS = {  # so that lines differ in shape as well
     "full": "square", "cached": "square-open", "swapped": "circle", "shallow": "triangle-down",
     "pooled": "circle-open", "base": "diamond", "nearest": "triangle-up",
@@ -210,14 +215,37 @@ def escaped(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
+def word_floor(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the report says of the floor of words; empty where nobody looked."""
+    return (report.get("ablations") or {}).get(WORD_FLOOR) or {}
+
+
+def fairness_note(report: Mapping[str, Any]) -> str:
+    """What `swapped` had and `full` had not, a sentence; empty where not both were trained."""
+    return FAIRNESS if {"full", "swapped"} <= (report.get("training") or {}).keys() else ""
+
+
+def _lead(pair: Mapping[str, Any] | None) -> str:
+    """By how much the floor is ahead over the same boards, to follow a mean; empty where that is not known."""
+    if pair is None or pair["low"] is None:
+        return ""
+    return f"; {pair['diff']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}] over the same boards"
+
+
 def floor_note(report: Mapping[str, Any]) -> str:
     """A warning where words alone beat a model on the strict slice; empty where they do not, or nobody looked."""
     metric = "strict_recall_at_10"
-    floor = (((report.get("ablations") or {}).get("TF-IDF floor") or {}).get(metric) or {}).get("mean")
+    found = word_floor(report)
+    floor = (found.get(metric) or {}).get("mean")
     if floor is None:
         return ""
+    paired = {found.get("of"): found, **(found.get("also") or {})}
     means = {name: fields[metric]["mean"] for name, fields in report["variants"].items() if name in ("full", "swapped")}
-    behind = [f"{name} ({mean:.3f})" for name, mean in means.items() if mean is not None and mean < floor]
+    behind = [
+        f"{name} ({mean:.3f}{_lead((paired.get(name) or {}).get('vs_strict'))})"
+        for name, mean in means.items()
+        if mean is not None and mean < floor
+    ]
     if not behind:
         return ""
     words = "On the strict slice a TF-IDF floor of titles and descriptions alone"

@@ -62,16 +62,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 TIMED_BOARDS = 30
-SUBJECT = "swapped"
+SUBJECT, RECALL = "swapped", f"recall_at_{K}"
 METRICS = (*BOARD_METRICS, f"strict_recall_at_{K}", f"cold_recall_at_{K}")
-COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}")
+COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}", f"cold_recall_at_{K}")
 
 # How each number came about (DESIGN.md section 8). Keys are field names wherever they stand in the report.
 METHODS = {
     **dict.fromkeys((*METRICS, f"coverage_at_{K}", f"popularity_gini_at_{K}", "pairs", "slices", "seeds"), "measured"),
     **dict.fromkeys(("latency_ms", "wall_ms", "stages_ms", "saved.latency_ms", "answers_that_differ"), "measured"),
-    **dict.fromkeys(("robustness", "ablations", "staleness", "boards_of_note"), "measured"),
-    **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved"), "counted"),
+    **dict.fromkeys(("robustness", "ablations", "staleness", "boards_of_note", "nearest_vs_full"), "measured"),
+    **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved", "held_bytes"), "counted"),
     "usd_per_1000": "modelled",
     **dict.fromkeys(("peak_memory_bytes", "energy_joules", "growth", "amortisation.ms_per_pin"), "measured"),
     **dict.fromkeys(("growth.gflops", "amortisation.gflops_per_pin", "amortisation.bytes_per_pin"), "counted"),
@@ -121,7 +121,7 @@ def evaluate(
 
     Returns:
         (report, rows): the report holds plain JSON values only, null where there is no number; rows are one per
-        board and variant, see `pinlab.measure.accuracy.rows_of`.
+        board and variant, then one per board and ablation, see `pinlab.measure.accuracy.rows_of`.
 
     Raises:
         PinLabError: nothing to evaluate, the split leaks, the embeddings do not fit the catalog, or a variant
@@ -143,20 +143,27 @@ def evaluate(
         cost["answers_that_differ"] = disagreements(variant, timed[name], catalog)
         report["variants"][name] = accuracy | cost | {"usd_per_1000": _dollars(cost, price)}
     report["workload"] |= _methods_of(variants, meter)
+    rows = [row for name in variants for row in rows_of(name, scores[name])]
     report["pairs"] = _pairs(scores, margin, interval)
+    if {"nearest", "full"} <= scores.keys():
+        # Outside the pairs: they are the subject's. It says how much a language model is worth here at all.
+        report["nearest_vs_full"] = {RECALL: _compared(scores, "nearest", "full", RECALL, margin, interval)}
     report["saved"] = _saved(report["variants"])
     report["slices"] = _slices(scores, interval)
     if depth is not None:
         from pinlab.measure.depth import look_into  # here, as below: whoever only reads a report loads no torch
 
-        report |= look_into(depth(), catalog, split, cases, scores, interval, progress)
+        found, more = look_into(depth(), catalog, split, cases, scores, interval, progress)
+        report, rows = report | found, rows + more
     if growth_sizes:
-        report["growth"] = growth(variants, catalog, cases, growth_sizes, known=scores, progress=progress, **interval)
+        report["growth"] = growth(
+            variants, catalog, cases, growth_sizes, known=scores, remember=remember, progress=progress, **interval
+        )
     if precompute is not None:
         report["amortisation"] = _amortisation(report, precompute(), price)
     if seed_runs:
         report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, remember, progress)
-    return plain(report), plain([row for name in variants for row in rows_of(name, scores[name])])
+    return plain(report), plain(rows)
 
 
 def planned_work(
@@ -236,24 +243,37 @@ def _pairs(
 ) -> dict[str, dict[str, Any]]:
     """The subject against every other variant; empty when the subject is not among them.
 
-    `p_holm` is corrected over all tests of the report: every rival on every compared metric.
+    `p_holm` is corrected over all tests of the report: every rival on every compared metric. `cached` counts, though
+    its accuracy is that of `full`: the cautious way.
     """
     pairs: dict[str, dict[str, Any]] = {}
     for rival in scores if SUBJECT in scores else ():
         if rival == SUBJECT:
             continue
-        pair = pairs[f"{SUBJECT}_vs_{rival}"] = {}
-        for metric in COMPARED:
-            ours = [*values_of(scores[SUBJECT], metric)]
-            theirs = [value for _, value in values_of(scores[rival], metric)]
-            values, clusters = [v for _, v in ours], [case.cluster for case, _ in ours]
-            found = compare(values, theirs, clusters, margin=margin, **interval) if ours else NOT_COMPARED
-            pair[metric] = dataclasses.asdict(found)
+        pairs[f"{SUBJECT}_vs_{rival}"] = {
+            metric: _compared(scores, SUBJECT, rival, metric, margin, interval) for metric in COMPARED
+        }
     tests = [(f"{name} {metric}", found) for name, pair in pairs.items() for metric, found in pair.items()]
     corrected = holm({name: found["p"] for name, found in tests})
     for name, found in tests:
         found["p_holm"] = corrected[name]
     return pairs
+
+
+def _compared(
+    scores: Mapping[str, Sequence[BoardScore]],
+    subject: str,
+    rival: str,
+    metric: str,
+    margin: float,
+    interval: dict[str, int],
+) -> dict[str, Any]:
+    """A `Comparison` of two variants in one metric, over the boards that have it."""
+    ours = [*values_of(scores[subject], metric)]
+    theirs = [value for _, value in values_of(scores[rival], metric)]
+    values, clusters = [v for _, v in ours], [case.cluster for case, _ in ours]
+    found = compare(values, theirs, clusters, margin=margin, **interval) if ours else NOT_COMPARED
+    return dataclasses.asdict(found)
 
 
 def _slices(scores: Mapping[str, Sequence[BoardScore]], interval: dict[str, int]) -> dict[str, dict[str, Any]]:
@@ -318,23 +338,25 @@ def _cost(
     variant: Variant, timed: Sequence[Timed], cold_ms: float | None, meter: EnergyMeter | None
 ) -> dict[str, Any]:
     """The cost fields of a variant that are measured or counted."""
-    from pinlab.measure.machine import energy_per_answer, peak_memory
+    from pinlab.measure.machine import energy_per_answer, memory_held, peak_memory
 
     boards = [entry.case for entry in timed]
     return cost_summary(timed, cold_ms) | {
         "peak_memory_bytes": peak_memory(variant, boards),
+        "held_bytes": memory_held(variant),
         "energy_joules": energy_per_answer(variant, boards, meter),
     }
 
 
 def _methods_of(variants: Mapping[str, Variant], meter: EnergyMeter | None) -> dict[str, str]:
     """How memory and energy were measured, or why they were not."""
-    from pinlab.measure.machine import MEMORY_METHOD
+    from pinlab.measure.machine import HELD_METHOD, MEMORY_METHOD
 
     devices = {getattr(variant, "device", None) for variant in variants.values()}
     on_cuda = any(device is not None and device.type == "cuda" for device in devices)
     return {
         "peak_memory": MEMORY_METHOD["cuda" if on_cuda else "cpu"],
+        "held": HELD_METHOD,
         "energy": meter.what if meter else "not measured",
     }
 

@@ -6,13 +6,13 @@ token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, Variant, interval_of, score_boards, values_of
+from pinlab.measure.accuracy import BoardCase, BoardScore, K, Scorer, Variant, interval_of, score_boards, values_of
 from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.statistics import RESAMPLES
 from pinlab.measure.workload import choose_boards, first_answers, percentiles, run_workload
@@ -34,6 +34,7 @@ def growth(
     seed: int = 0,
     resamples: int = RESAMPLES,
     known: Mapping[str, Sequence[BoardScore]] | None = None,
+    remember: Callable[[str, Scorer], Scorer] = lambda _, variant: variant,
     progress: Progress = say_nothing,
 ) -> dict[str, Any]:
     """Measure every variant at every number of pins.
@@ -46,6 +47,7 @@ def growth(
         sizes: numbers of pins, each 1 or more. timed: boards timed for each.
         seed, resamples: of the choice of boards and of the bootstrap.
         known: scores of the whole queries, to spare scoring again the sizes that cut none.
+        remember: wraps a variant for batched scoring, as in `evaluate`.
         progress: told of every step.
 
     Returns:
@@ -58,13 +60,14 @@ def growth(
     if any(size < 1 for size in sizes):
         raise ValueError(f"sizes {tuple(sizes)}: each must be 1 or more")
     boards, warm_up = choose_boards(cases, timed, seed)
+    scorers = {name: remember(name, variant) for name, variant in variants.items()}
     rows: dict[str, dict[str, Any]] = {n: {"latency_ms": [], "gflops": [], "recall_at_10": []} for n in variants}
     for size in sizes:
         short = [shortened(case, size) for case in boards if len(case.query.pins) >= size]
         if short and warm_up is not None:
             first_answers(variants, shortened(warm_up, size))  # other shapes, so other kernels: warm again
         costs = run_workload(variants, short, progress, f"growth, {size} pins")
-        scored = _scores(variants, catalog, cases, size, known, progress)
+        scored = _scores(scorers, catalog, cases, size, known, progress)
         for name, row in rows.items():
             row["latency_ms"].append(percentiles([t.answer.cost.latency_ms for t in costs[name]])["p50"])
             gflops = [t.answer.cost.gflops for t in costs[name]]
@@ -79,7 +82,7 @@ def shortened(case: BoardCase, pins: int) -> BoardCase:
 
 
 def _scores(
-    variants: Mapping[str, Variant],
+    scorers: Mapping[str, Scorer],
     catalog: Catalog,
     cases: Sequence[BoardCase],
     size: int,
@@ -89,8 +92,8 @@ def _scores(
     short = [shortened(case, size) for case in cases]
     whole = all(len(case.query.pins) <= size for case in cases)
     return {
-        name: known[name] if whole and known else score_boards(variant, catalog, short, progress)
-        for name, variant in variants.items()
+        name: known[name] if whole and known else score_boards(scorer, catalog, short, progress)
+        for name, scorer in scorers.items()
     }
 
 

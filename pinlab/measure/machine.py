@@ -1,8 +1,9 @@
-"""What the machine tells about an answer beside its time: peak memory and energy. None, never 0, where it cannot tell.
+"""What the machine tells beside an answer's time: its name, memory and energy. None, never 0, where it cannot tell.
 
 **Memory** is measured on CUDA only, where an allocator keeps count. On a CPU the operating system knows the resident
 set of the process, whose peak includes everything that ran before, and differences of sampled sizes miss what comes
-and goes between samples: neither is the peak of an answer, so there is no number.
+and goes between samples: neither is the peak of an answer, so there is no number. What a variant *holds* is counted
+on any device, from the sizes of its tensors.
 
 **Energy** is read from counters that the hardware itself adds up. RAPL counts whole CPU packages (and their memory
 where it is a domain of its own), NVML a whole GPU: all that runs on them meanwhile is in the figure, the idle machine
@@ -14,15 +15,18 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pinlab.catalog.images import encode_webp, read_image
 from pinlab.measure.accuracy import BoardCase, K, Variant
 from pinlab.recommend.variants import CachedVariant
 
@@ -33,6 +37,38 @@ MEMORY_METHOD = {
     "(max_memory_allocated) added during an answer",
     "cpu": "not measured: a CPU has no count of what an answer allocates",
 }
+HELD_METHOD = "counted: weights, item vectors and stored tables of each variant, shared ones in each; not a peak"
+
+
+def processor_name(device: torch.device) -> str:
+    """What computes, as its maker calls it: the GPU's name on CUDA, else the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []  # no Linux
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def start_shared(variants: Iterable[Any]) -> None:
+    """Start what all answers of a process share, or whoever is asked first would pay for it.
+
+    The first picture decoded loads the picture library's formats (25 ms on two CPU cores), the first large product
+    starts torch's threads. Both are made here of nothing, on every device that a variant computes on.
+    """
+    read_image(encode_webp(np.zeros((64, 64, 3), np.uint8)))
+    for device in {torch.device("cpu")} | {d for v in variants if (d := _device(v)) is not None}:
+        square = torch.ones(1024, 1024, device=device)  # large enough that torch splits it among all threads
+        torch.mm(square, square)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+
+def memory_held(variant: Any) -> int | None:
+    """Bytes that a variant holds where it computes, see `held_bytes`; None for one without a tensor."""
+    return held_bytes(variant, _device(variant) or torch.device("cpu")) or None
 
 
 def peak_memory(variant: Variant, cases: Sequence[BoardCase]) -> int | None:
@@ -67,7 +103,7 @@ def held_bytes(variant: Variant, device: torch.device) -> int:
         elif isinstance(value, Tensor):
             tensors.append(value)
     if isinstance(variant, CachedVariant) and variant.stored is not None:
-        store = variant.stored()
+        store = variant.features
         tensors += [store.tokens, store.deepstack]
     storages = [tensor.untyped_storage() for tensor in tensors if tensor.device.type == device.type]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
@@ -236,7 +272,7 @@ def _rounds(seconds: float) -> Iterator[int]:
             return
 
 
-def _device(variant: Variant) -> torch.device | None:
+def _device(variant: Any) -> torch.device | None:
     """Where a variant computes; None for those without a model, whose arrays lie in numpy."""
     return getattr(variant, "device", None)
 

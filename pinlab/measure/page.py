@@ -16,6 +16,7 @@ from pinlab.measure.document import (
     Markup,
     Words,
     escaped,
+    fairness_note,
     floor_note,
     layout,
     number,
@@ -23,6 +24,7 @@ from pinlab.measure.document import (
     render_document,
     rounded,
     table,
+    word_floor,
 )
 from pinlab.measure.document import verdict as verdict_box
 from pinlab.measure.page_accuracy import (
@@ -45,8 +47,9 @@ from pinlab.measure.page_cost import (
     pareto_figure,
     pareto_section,
 )
-from pinlab.measure.page_pairs import RECALL, SCRIPT, STRICT, live, pairs_section, signed
+from pinlab.measure.page_pairs import COLD, RECALL, SCRIPT, STRICT, compared, correction, live, pairs_section, signed
 
+TITLES = {RECALL: f"Recall@{K}", STRICT: "Strict slice", COLD: "Cold pins"}
 RIVALS = ("full", "base")  # whom the headline is about, in this order of preference
 PARTS = {  # key of the report -> what it is called where it is missing
     "growth": "growth with pins", "amortisation": "break-even", "robustness": "robustness of uploads",
@@ -82,15 +85,19 @@ def headline(report: Mapping[str, Any]) -> str:
         return "No comparison: swapped was not evaluated beside another variant."
     words = pair[RECALL]["verdict"]
     margin = number((report.get("statistics") or {}).get("margin"))
-    texts = _headlines(rival)
+    texts = _headlines(rival, correction(report, pair[RECALL]))
     return texts.get(words, texts["other"]).replace("{words}", words).replace("{margin}", margin)
 
 
-def _headlines(rival: str) -> dict[str, str]:
-    """Verdict -> headline; "{margin}" and "{words}" are filled in, here or by the script of the page."""
+def _headlines(rival: str, weak: str) -> dict[str, str]:
+    """Verdict -> headline; "{margin}" and "{words}" are filled in, here or by the script of the page.
+
+    Args:
+        weak: what the correction takes back, see `correction`.
+    """
     return {
-        "better": f"swapped finds more held-out saves than {rival}.",
-        "worse": f"swapped finds fewer held-out saves than {rival}.",
+        "better": f"swapped finds more held-out saves than {rival}{weak}.",
+        "worse": f"swapped finds fewer held-out saves than {rival}{weak}.",
         "not worse by more than the margin": (
             f"swapped is not worse than {rival} by more than the margin of {{margin}} Recall@{K}."
         ),
@@ -102,10 +109,10 @@ def verdict_lines(report: Mapping[str, Any]) -> list[str]:
     """The headline, the numbers behind it, a warning of the floor, and what a request saves, as text."""
     rival, pair = _main_pair(report)
     lines = [headline(report)]
-    for name, metric in ((f"Recall@{K}", RECALL), ("Strict slice", STRICT)):
-        found = (pair or {}).get(metric)
-        if found and found["diff"] is not None:
-            lines.append(f"{_sides(report, name, metric, rival)}{signed(found)}: {found['verdict']}.")
+    for metric, found in compared(pair or {}):
+        if found["diff"] is not None:
+            words = f"{found['verdict']}{correction(report, found)}"
+            lines.append(f"{_sides(report, metric, rival)}{signed(found)}: {words}.")
     return [*lines, *_notes(report)]
 
 
@@ -113,24 +120,22 @@ def _verdict(report: Mapping[str, Any]) -> str:
     rival, pair = _main_pair(report)
     lines: list[str] = [headline(report)]
     if pair is not None:
-        lines = [live(pair[RECALL], headline(report), texts=_headlines(rival))]
-        for name, metric in ((f"Recall@{K}", RECALL), ("Strict slice", STRICT)):
-            found = pair[metric]
+        lines = [live(pair[RECALL], headline(report), texts=_headlines(rival, correction(report, pair[RECALL])))]
+        for metric, found in compared(pair):
             if found["diff"] is not None:
-                numbers = f"{_sides(report, name, metric, rival)}{signed(found)}: "
-                lines.append(Markup(f"{escaped(numbers)}{live(found, found['verdict'])}."))
+                numbers, weak = f"{_sides(report, metric, rival)}{signed(found)}: ", escaped(correction(report, found))
+                lines.append(Markup(f"{escaped(numbers)}{live(found, found['verdict'])}{weak}."))
     return verdict_box([*lines, *_notes(report)])
 
 
-def _sides(report: Mapping[str, Any], name: str, metric: str, rival: str) -> str:
+def _sides(report: Mapping[str, Any], metric: str, rival: str) -> str:
     ours, theirs = (report["variants"][variant][metric]["mean"] for variant in ("swapped", rival))
-    return f"{name}: {number(ours)} against {number(theirs)}, "
+    return f"{TITLES[metric]}: {number(ours)} against {number(theirs)}, "
 
 
 def _notes(report: Mapping[str, Any]) -> list[str]:
     """What stands under the verdict."""
-    note = floor_note(report)
-    lines = [note] if note else []
+    lines = [note for note in (_nearest_note(report), floor_note(report)) if note]
     for name in ("full", "cached"):
         if saved := (report.get("saved") or {}).get(name):
             lines.append(
@@ -139,6 +144,21 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
                 f"FLOPs (counted)."
             )
     return lines
+
+
+def _nearest_note(report: Mapping[str, Any]) -> str:
+    """How far one gets without a language model, beside `full`; empty where not both were evaluated."""
+    means = [(report["variants"].get(name) or {}).get(RECALL) for name in ("nearest", "full")]
+    if not all(found and found["mean"] is not None for found in means):
+        return ""
+    ours, theirs = (number(found["mean"]) + _bounds(found) for found in means if found)
+    pair = (report.get("nearest_vs_full") or {}).get(RECALL)
+    paired = f", over the same boards {signed(pair)}: {pair['verdict']}" if pair else ""
+    return f"nearest, which has no language model, is at Recall@{K} {ours} against full's {theirs}{paired}."
+
+
+def _bounds(found: Mapping[str, Any]) -> str:
+    return "" if found.get("low") is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def claims(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -191,13 +211,31 @@ def _api_claim(report: Mapping[str, Any]) -> str:
 
 def _accuracy_claim(report: Mapping[str, Any]) -> str:
     parts = []
-    for name, note in (("base", "the stand-in for off-the-shelf"), ("full", "fine-tuned on the same boards")):
+    rivals = (
+        ("base", "the stand-in for off-the-shelf, which knows no board"),
+        ("full", "fine-tuned on the same boards"),
+    )
+    for name, note in rivals:
         found = (report["pairs"].get(f"swapped_vs_{name}") or {}).get(RECALL)
         if found and found["diff"] is not None:
             low, high = found.get("relative_low"), found.get("relative_high")
             relative = "" if low is None or high is None else f", relative change [{low:+.0%}, {high:+.0%}]"
-            parts.append(f"Against {name} ({note}): {signed(found)}{relative}, {found['verdict']}.")
+            words = f"{found['verdict']}{correction(report, found)}"
+            parts.append(f"Against {name} ({note}): {signed(found)}{relative}, {words}.")
+        if name == "base":
+            parts += _floor_gain(report)
     return " ".join(parts) or "not tested here"
+
+
+def _floor_gain(report: Mapping[str, Any]) -> list[str]:
+    """What swapped gains over the floor of words, a harder one than `base`; nothing where that was not measured."""
+    floor = word_floor(report)
+    pair, mean = floor.get("vs"), (floor.get(RECALL) or {}).get("mean")
+    if floor.get("of") != "swapped" or not pair or pair["diff"] is None or not mean:
+        return []
+    low, high = (None if end is None else -end for end in (pair["high"], pair["low"]))  # the report has floor - swapped
+    gain = signed({"diff": -pair["diff"], "low": low, "high": high, "relative": -pair["diff"] / mean})
+    return [f"Against TF-IDF of titles and descriptions (no model, a harder floor than base): {gain}."]
 
 
 def _latency_claim(report: Mapping[str, Any]) -> str:
@@ -245,6 +283,7 @@ def _training(report: Mapping[str, Any]) -> str:
     )
     chart = '<div id="curves" role="img" aria-label="Validation Recall of full and swapped over training steps"></div>'
     heads = ["Model", "Steps", "Minutes", "Best validation score", "At step", "Flat", "Learning rate"]
+    about = f"{about} {fairness_note(report)}".rstrip()
     return "<h2>Training</h2>" + table("Training", heads, rows, about) + _rates(report) + chart
 
 
@@ -298,7 +337,8 @@ def _provenance(report: Mapping[str, Any]) -> str:
     statistics = report.get("statistics") or {}
     labels = {
         "date": "Date", "command": "Command", "catalog": "Catalog hash", "commit": "Commit", "device": "Device",
-        "dtype": "Number format", "threads": "Threads", "split_seed": "Seed of the split", "python": "Python",
+        "processor": "Processor", "dtype": "Number format", "threads": "Threads", "split_seed": "Seed of the split",
+        "python": "Python",
     }  # fmt: skip
     facts = [(label, made.get(key)) for key, label in labels.items()]
     facts.append(("Seed of bootstrap and workload", statistics.get("seed")))

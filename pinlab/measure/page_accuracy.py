@@ -79,9 +79,8 @@ def slices_section(report: Mapping[str, Any]) -> str:
 def robustness_section(report: Mapping[str, Any]) -> str:
     """How answers to changed uploads differ from those to the original; empty where that was not measured."""
     rows = [
-        (f"{name}, {change}", [percent(found.get("overlap_at_10")), number(found.get("rbo")),
-                               percent(found.get("own_pin_at_10")), percent(found.get("same_board_at_10")),
-                               rounded(found.get("queries"))])
+        (f"{name}, {change}", [_share(found, "overlap"), number(found.get("rbo")), _share(found, "own_pin"),
+                               percent(found.get("same_board_at_10")), rounded(found.get("queries"))])
         for name, changes in (report.get("robustness") or {}).items()
         for change, found in changes.items()
     ]  # fmt: skip
@@ -90,7 +89,8 @@ def robustness_section(report: Mapping[str, Any]) -> str:
     about = (
         "Measured. The same pictures uploaded again, changed. Overlap: share of the top 10 that stays. RBO: "
         "rank-biased overlap of the two rankings, 1 when they are equal. Own pin: share of pictures, uploaded alone, "
-        "whose own pin is among the top 10. Its boards: share of the other hits that were saved to a board of that pin."
+        "whose own pin is among the top 10. Its boards: share of the other hits saved to a board of that pin. In "
+        "brackets: 95 % intervals over pictures."
     )
     heads = ["Variant, change", "Overlap@10", "RBO", "Own pin in the top 10", "Its boards", "Queries"]
     return "<h2>Robustness</h2>" + table("Robustness", heads, rows, about)
@@ -106,13 +106,15 @@ def ablations_section(report: Mapping[str, Any]) -> str:
         against = found.get("vs") or {}
         cells = [Words(found.get("what") or "-"), escaped(found.get("of") or "-")]
         cells += [estimate(found.get(f"{metric}_at_{K}")) for metric in ("recall", "strict_recall")]
-        cells += [_change(against), Words(against.get("verdict") or "-")]
+        cells += [_change(against), Words(against.get("verdict") or "-"), _change(found.get("vs_strict") or {})]
         rows.append((name, cells))
     about = (
         f"Measured. Each row takes one part away. Change: Recall@{K} against the same variant whole, over the same "
-        "boards, with its 95 % interval. The floor has no part of a model; it is set against swapped."
+        "boards, with its 95 % interval; last, the same on the strict slice. The floor has no part of a model; it is "
+        "set against swapped."
     )
     heads = ["Without", Words("What was done"), "Of", f"Recall@{K}", "Strict", "Change", Words("Verdict")]
+    heads.append("Change, strict")
     return "<h2>Ablations</h2>" + table("Ablations", heads, rows, about)
 
 
@@ -235,6 +237,12 @@ def _card_text(card: Mapping[str, Any], key: str) -> str:
     if key == "higher_is_better":
         return "neither" if value is None else "higher" if value else "lower"
     return str(value) if value else "-"
+
+
+def _share(found: Mapping[str, Any], name: str) -> str:
+    low, high = found.get(f"{name}_interval") or (None, None)
+    interval = "" if low is None else f"<small>[{percent(low)}, {percent(high)}]</small>"
+    return percent(found.get(f"{name}_at_10")) + interval
 
 
 def _change(against: Mapping[str, Any]) -> str:

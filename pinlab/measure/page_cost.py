@@ -23,7 +23,16 @@ from pinlab.measure.document import (
 )
 from pinlab.measure.page_pairs import RECALL, STRICT
 
-OPTIONAL = {"cold": "First answer, ms", "peak_memory_bytes": "Peak memory, MB", "energy_joules": "Energy, J"}
+OPTIONAL = {
+    "cold": "First answer, ms", "peak_memory_bytes": "Peak memory, MB", "held_bytes": "Held, not peak, MB",
+    "energy_joules": "Energy, J",
+}  # fmt: skip
+# What a column asks of its reader to know.
+NOTES = {
+    "cold": " First answer: one question, in this order, with the weights in memory and what all variants share "
+    "(threads, picture formats) started, but nothing of the variant run yet; what it stores on demand is made in it.",
+    "held_bytes": " Held: weights, item vectors and stored tables, counted; shared ones stand in each row.",
+}
 
 
 def cost_section(report: Mapping[str, Any]) -> str:
@@ -50,6 +59,7 @@ def cost_section(report: Mapping[str, Any]) -> str:
             if price
             else "."
         )
+        + "".join(text for name, text in NOTES.items() if name in extra)
     )
     return "<h2>Cost</h2>" + table("Cost", heads, rows, about, subject="swapped")
 
@@ -298,7 +308,7 @@ def _optional(fields: Mapping[str, Any], name: str) -> float | None:
     if name == "cold":
         return fields["latency_ms"].get("cold")
     value = fields.get(name)
-    return value / 1e6 if name == "peak_memory_bytes" and value is not None else value
+    return value / 1e6 if name.endswith("_bytes") and value is not None else value
 
 
 def _latency(latency: Mapping[str, Any]) -> str:

@@ -13,13 +13,18 @@ from typing import Any
 from pinlab.measure.accuracy import K
 from pinlab.measure.document import Markup, Words, escaped, number, rounded, table
 
-RECALL, STRICT = f"recall_at_{K}", f"strict_recall_at_{K}"
-SIDES = {RECALL: "", STRICT: ", strict"}
+RECALL, STRICT, COLD = f"recall_at_{K}", f"strict_recall_at_{K}", f"cold_recall_at_{K}"
+SIDES = {RECALL: "", STRICT: ", strict", COLD: ", cold"}
+SIGNIFICANT = 0.05  # as the intervals of 95 %
+CORRECTED = " (p {p:.3f} after correction for {tests} tests)"
 NOTES = {
-    "p": "p: permutation test over boards; Holm: corrected over all pairs of this report.",
+    "p": "p: permutation test over boards.",
+    "p_holm": "Holm: p corrected over all tests of this report. cached counts among them though its accuracy is that "
+    "of full: the cautious way. A verdict that the correction takes back says so.",
     "effect": "Effect: mean difference in standard deviations over boards.",
     "detectable": "Detectable: the smallest difference that this many boards would have shown with 80 % power at 5 %.",
-    "boards_needed": "Boards needed: to show the observed difference with 80 % power.",
+    "boards_needed": "Boards needed: all it takes to show the observed difference with 80 % power. The verdicts' "
+    "\"about N more boards\" asks for less: an even chance of any other verdict, that by the margin included.",
 }
 
 # As `pinlab.measure.statistics.verdict` decides. The words go in as text: nothing of a lab becomes HTML here.
@@ -64,16 +69,40 @@ def pairs_section(report: Mapping[str, Any]) -> str:
     columns = _columns(report)
     rows = []
     for key, pair in report["pairs"].items():
-        for metric, side in SIDES.items():
-            name = f"{key.removeprefix('swapped_vs_')}{side}"
-            rows.append((name, [_cell(column, pair[metric]) for column in columns]))
+        for metric, found in compared(pair):
+            name = f"{key.removeprefix('swapped_vs_')}{SIDES[metric]}"
+            rows.append((name, [_cell(report, column, found) for column in columns]))
     about = (
         f"swapped less the other, Recall@{K} over the same boards, with relative change and 95 % intervals; strict: "
-        f"the strict slice. Margin: {number(margin)}."
+        f"the strict slice; cold: pins that no model saw in training. Margin: {number(margin)}."
     )
     about = " ".join([about, *(text for column, text in NOTES.items() if column in columns)])
     heads = [Words(title) if column == "verdict" else title for column, title in columns.items()]
     return "<h2>Pairs</h2>" + _field(margin) + table("Pairs", ["swapped against", *heads], rows, about)
+
+
+def compared(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(metric, what was found) of a pair, in the order of the page; older reports lack the cold pins."""
+    return [(metric, pair[metric]) for metric in SIDES if metric in pair]
+
+
+def taken_back(report: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[float, int] | None:
+    """(corrected p, number of tests) where a verdict of better or worse does not survive the correction, else None."""
+    p = found.get("p_holm")
+    if found["verdict"] not in ("better", "worse") or p is None or p <= SIGNIFICANT:
+        return None
+    return p, count_tests(report)
+
+
+def count_tests(report: Mapping[str, Any]) -> int:
+    """Over how many tests the p values of a report are corrected."""
+    return sum(found.get("p") is not None for pair in report["pairs"].values() for found in pair.values())
+
+
+def correction(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """What the correction takes back of a verdict, to follow it; empty where it stands."""
+    weak = taken_back(report, found)
+    return CORRECTED.format(p=weak[0], tests=weak[1]) if weak else ""
 
 
 def live(found: Mapping[str, Any], kept: str, as_: str = "verdict", texts: Mapping[str, str] | None = None) -> Markup:
@@ -112,7 +141,7 @@ def _field(margin: float | None) -> str:
 
 def _columns(report: Mapping[str, Any]) -> dict[str, str]:
     """Field -> heading; those fields only that some pair of the report has."""
-    held = {field for pair in report["pairs"].values() for metric in SIDES for field in pair[metric]}
+    held = {field for pair in report["pairs"].values() for _, found in compared(pair) for field in found}
     always = {"diff": "Difference", "win": "Won / tied / lost", "verdict": "Verdict"}
     optional = {
         "non_inferior": "Not worse by the margin", "p": "p", "p_holm": "p, Holm", "effect": "Effect",
@@ -121,10 +150,11 @@ def _columns(report: Mapping[str, Any]) -> dict[str, str]:
     return always | {field: title for field, title in optional.items() if field in held}
 
 
-def _cell(column: str, found: Mapping[str, Any]) -> str:
+def _cell(report: Mapping[str, Any], column: str, found: Mapping[str, Any]) -> str:
     value = found.get(column)
     if column == "verdict":
-        return live(found, found["verdict"])
+        # Better and worse do not depend on the margin, so what stands behind them is true at any.
+        return Markup(live(found, found["verdict"]) + escaped(correction(report, found)))
     if value is None or found["diff"] is None:
         return "-"
     if column == "diff":

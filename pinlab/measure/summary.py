@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pinlab.measure.bench_page import summary_lines
-from pinlab.measure.document import floor_note
+from pinlab.measure.document import fairness_note, floor_note, number
+from pinlab.measure.page_pairs import RECALL, compared, correction, count_tests
 from pinlab.measure.report import read_report
 from pinlab.records import PinLabError
 
@@ -37,16 +38,28 @@ def summary(report: Mapping[str, Any]) -> str:
         cost = [_figure(row["latency_ms"]["p50"], 1), _figure(row["latency_ms"]["p95"], 1), _figure(row["gflops"], 3)]
         counted = [_figure(row["tokens"], 0), _figure(row["images_encoded"], 0)]
         lines.append("| " + " | ".join([f"`{name}`", *recall, *cost, *counted]) + " |")
-    lines += ["", "| pair | slice | difference in Recall@10 | win / tie / loss | verdict |", "|---|---|---|---|---|"]
-    for name, pair in report["pairs"].items():
-        for key, words in (("recall_at_10", "all"), ("strict_recall_at_10", "strict")):
-            lines.append(f"| {name.replace('_', ' ')} | {words} | {_difference(pair[key])} |")
-    lines += _ablations(report)
+    lines += _pairs(report) + _ablations(report)
     lines += _plateaus(report.get("training") or {}) + _rates(report.get("rates_tried") or {})
+    lines += ["", note] if (note := fairness_note(report)) else []
     for name, seeds in (report.get("seeds") or {}).items():
         lines += ["", f"Seeds of `{name}`, Recall@10: {_list(seeds['recall_at_10'])}; "
                   f"strict: {_list(seeds['strict_recall_at_10'])}."]
     return "\n".join(lines)
+
+
+def _pairs(report: Mapping[str, Any]) -> list[str]:
+    """Table of the pairs with what the correction leaves of each test."""
+    margin = number((report.get("statistics") or {}).get("margin"))
+    lines = ["", "| pair | slice | difference in Recall@10 | win / tie / loss | corrected p | verdict |"]
+    lines.append("|---|---|---|---|---|---|")
+    for name, pair in report["pairs"].items():
+        for metric, found in compared(pair):
+            slice_ = "all" if metric == RECALL else metric.partition("_")[0]
+            verdict = found["verdict"].replace("the margin", f"the margin of {margin}") + correction(report, found)
+            cells = [name.replace("_", " "), slice_, *_difference(found), _p(found.get("p_holm")), verdict]
+            lines.append(f"| {' | '.join(cells)} |")
+    about = f"p: permutation tests, corrected (Holm) over all {count_tests(report)}; `cached` counts: the cautious way."
+    return [*lines, "", about]
 
 
 def _ablations(report: Mapping[str, Any]) -> list[str]:
@@ -104,12 +117,17 @@ def _interval(value: Mapping[str, Any]) -> str:
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
-def _difference(pair: Mapping[str, Any]) -> str:
+def _difference(pair: Mapping[str, Any]) -> tuple[str, str]:
+    """The difference with its interval, and boards won, tied and lost."""
     low, high = pair["low"], pair["high"]
     if pair["diff"] is None:
-        return f"- | - | {pair['verdict']}"
+        return "-", "-"
     interval = "" if low is None else f" [{low:+.3f}, {high:+.3f}]"
-    return f"{pair['diff']:+.3f}{interval} | {pair['win']} / {pair['tie']} / {pair['loss']} | {pair['verdict']}"
+    return f"{pair['diff']:+.3f}{interval}", f"{pair['win']} / {pair['tie']} / {pair['loss']}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -1,7 +1,7 @@
 """What a request costs: the fixed workload behind the cost fields of the report (DESIGN.md section 8).
 
-Boards with exactly 10 query pins, batch 1, warm, variants interleaved board by board, so that whatever else the
-machine does hits all of them alike.
+Boards with exactly 10 query pins, batch 1, warm, variants interleaved board by board in a random order, so that
+whatever else the machine does hits all of them alike.
 """
 
 from __future__ import annotations
@@ -54,11 +54,15 @@ def first_answers(variants: Mapping[str, Variant], warm_up: BoardCase | None) ->
     Called before anything else was asked of them, these are the *cold* answers of the report. Cold means: weights
     read and in memory, but nothing run yet, so memory is allocated, kernels are chosen and what a variant makes
     when it is first needed is made (`cached` fills its store: it encodes the whole catalog). It does not mean a cold
-    machine: the libraries are imported, files may lie in the system's cache, and the first variant asked pays for
-    what all of them share in the process (its threads). One number without an interval: there is one first time.
+    machine: the libraries are imported, files may lie in the system's cache, and what all variants share in the
+    process is started, see `start_shared`. The order they are asked in is that of the report, and may still matter by
+    what one leaves in the processor's caches. One number without an interval: there is one first time.
     """
     if warm_up is None:
         return {}
+    from pinlab.measure.machine import start_shared  # here, not above: whoever only reads a report loads no torch
+
+    start_shared(variants.values())
     return {name: variant.answer(warm_up.query, K).cost.latency_ms for name, variant in variants.items()}
 
 
@@ -70,14 +74,15 @@ def run_workload(
 ) -> dict[str, list[Timed]]:
     """Ask every variant for every board, one query at a time; `first_answers` has warmed them up.
 
-    The order of the variants rotates from board to board, so none always runs on a cache that the same other one
-    left behind. `label` begins the lines of progress.
+    Their order is drawn anew for every board, the same each time: a fixed or a rotating one would have each variant
+    always run on the caches and beside the spinning threads that the same other one left behind. `label` begins the
+    lines of progress.
     """
     names = list(variants)
     timed: dict[str, list[Timed]] = {name: [] for name in names}
+    orders = np.random.default_rng(0)
     for number, case in enumerate(cases):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
+        for name in orders.permutation(names).tolist():
             started = time.perf_counter()
             answer = variants[name].answer(case.query, K)
             timed[name].append(Timed(case, answer, (time.perf_counter() - started) * 1e3))

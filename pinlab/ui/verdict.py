@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pinlab.measure.page_pairs import RECALL, STRICT, signed
+from pinlab.measure.page_pairs import COLD, RECALL, STRICT, signed, taken_back
 from pinlab.ui import text
 from pinlab.ui.cards import clean, milliseconds, number
 from pinlab.ui.widgets import QUICK, widget
@@ -18,7 +18,7 @@ from pinlab.ui.widgets import QUICK, widget
 if TYPE_CHECKING:
     from pinlab.lab import Lab
 
-METRICS = ((RECALL, text.VERDICT_ALL), (STRICT, text.VERDICT_STRICT))
+METRICS = ((RECALL, text.VERDICT_ALL), (STRICT, text.VERDICT_STRICT), (COLD, text.VERDICT_COLD))
 
 
 def verdict_view(report: Mapping[str, Any] | None, lab: Lab, left: str, right: str) -> dict:
@@ -57,10 +57,15 @@ def _accuracy(report: Mapping[str, Any], left: str, right: str) -> list[dict]:
             ours, theirs = (number(report["variants"][side][metric]["mean"]) for side in (subject, rival))
             words = text.VERDICT_PAIR.format(
                 metric=name, subject=subject, rival=rival, ours=ours, theirs=theirs, change=signed(found),
-                verdict=found["verdict"],
+                verdict=found["verdict"] + _correction(report, found),
             )  # fmt: skip
             lines.append(_line(words, "measured"))
     return lines
+
+
+def _correction(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    weak = taken_back(report, found)
+    return text.VERDICT_CORRECTED.format(p=weak[0], tests=weak[1]) if weak else ""
 
 
 def _latency(report: Mapping[str, Any], left: str, right: str) -> list[dict]:
