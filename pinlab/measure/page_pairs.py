@@ -89,7 +89,7 @@ def compared(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def taken_back(report: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[float, int] | None:
     """(corrected p, number of tests) where a verdict of better or worse does not survive the correction, else None."""
     p = found.get("p_holm")
-    if found["verdict"] not in ("better", "worse") or p is None or p <= SIGNIFICANT:
+    if found.get("verdict") not in ("better", "worse") or p is None or p <= SIGNIFICANT:
         return None
     return p, count_tests(report)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pinlab.measure.document import floor_note
+from pinlab.measure.page_pairs import correction
 from pinlab.ui import text
 from pinlab.ui.cards import clean, gflop, milliseconds, number, signed
 from pinlab.ui.widgets import widget
@@ -126,29 +127,28 @@ def _variant_row(name: str, numbers: Mapping[str, Any]) -> list[str]:
 
 def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """A row per rival of the swapped model, with the columns `text.ABOUT_VERDICT_COLUMNS`."""
-    return [_pair_row(name, numbers) for name, numbers in report.get("pairs", {}).items()]
+    return [_pair_row(report, name, numbers) for name, numbers in report.get("pairs", {}).items()]
 
 
-def _pair_row(name: str, numbers: Mapping[str, Any]) -> list[str]:
+def _pair_row(report: Mapping[str, Any], name: str, numbers: Mapping[str, Any]) -> list[str]:
     a, _, b = name.partition("_vs_")
     total = numbers.get("recall_at_10") or {}
     counts = [total.get(key) for key in ("win", "tie", "loss")]
     return [
         text.PAIR.format(a=clean(a, 40), b=clean(b, 40)),
-        _difference(total),
-        _difference(numbers.get("strict_recall_at_10") or {}),
+        *(_difference(report, numbers.get(f"{slice_}recall_at_10") or {}) for slice_ in ("", "strict_", "cold_")),
         " / ".join(_cell(count) for count in counts),
     ]
 
 
-def _difference(numbers: Mapping[str, Any]) -> str:
-    """Verdict in words, then the difference and its interval."""
+def _difference(report: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
+    """Verdict in words, then the difference and its interval, and what the correction for several tests says of it."""
     if not isinstance(numbers.get("diff"), (int, float)):
         return clean(str(numbers.get("verdict", text.UNKNOWN)), CELL)
     shown = signed(numbers["diff"])
     if isinstance(numbers.get("low"), (int, float)) and isinstance(numbers.get("high"), (int, float)):
         shown += f" [{signed(numbers['low'])}, {signed(numbers['high'])}]"
-    return f"{clean(str(numbers.get('verdict', '')), CELL)} ({shown})"
+    return f"{clean(str(numbers.get('verdict', '')), CELL)} ({shown}){correction(report, numbers)}"
 
 
 def interval(numbers: Mapping[str, Any] | None) -> str:

@@ -68,7 +68,6 @@ VERDICT_BOARDS = "What all {boards} scored boards say"
 VERDICT_NO_REPORT = "Not measured in this lab yet. This command does: {command}"
 VERDICT_NO_PAIR = "The report does not compare these two models with each other."
 VERDICT_ALL, VERDICT_STRICT, VERDICT_COLD = "Recall@10", "On its strict slice", "On cold pins"
-VERDICT_CORRECTED = " (p {p:.3f} after correction for {tests} tests)"
 VERDICT_PAIR = "{metric}: {subject} {ours}, {rival} {theirs}, {change}: {verdict}."
 VERDICT_LATENCY = "{slow} takes {times} times as long as {fast}: {slow_ms} against {fast_ms}, with {pins} pins."
 VERDICT_LINK = "Open the Scoreboard"
@@ -360,7 +359,7 @@ ABOUT_COST_NOTE = (
     "computation, tokens and images are counted."
 )
 ABOUT_VERDICTS = "Verdicts"
-ABOUT_VERDICT_COLUMNS = ("Pair", "Recall@10", "Strict", "Win / tie / loss")
+ABOUT_VERDICT_COLUMNS = ("Pair", "Recall@10", "Strict", "Cold", "Win / tie / loss")
 ABOUT_FLAT = (
     "Plateau rule met by {name}: best validation Recall@10 {score} at step {step} of {steps}, flat over the last fifth."
 )

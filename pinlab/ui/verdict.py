@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pinlab.measure.page_pairs import COLD, RECALL, STRICT, signed, taken_back
+from pinlab.measure.page_pairs import COLD, RECALL, STRICT, correction, signed
 from pinlab.ui import text
 from pinlab.ui.cards import clean, milliseconds, number
 from pinlab.ui.widgets import QUICK, widget
@@ -57,15 +57,10 @@ def _accuracy(report: Mapping[str, Any], left: str, right: str) -> list[dict]:
             ours, theirs = (number(report["variants"][side][metric]["mean"]) for side in (subject, rival))
             words = text.VERDICT_PAIR.format(
                 metric=name, subject=subject, rival=rival, ours=ours, theirs=theirs, change=signed(found),
-                verdict=found["verdict"] + _correction(report, found),
+                verdict=found["verdict"] + correction(report, found),
             )  # fmt: skip
             lines.append(_line(words, "measured"))
     return lines
-
-
-def _correction(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    weak = taken_back(report, found)
-    return text.VERDICT_CORRECTED.format(p=weak[0], tests=weak[1]) if weak else ""
 
 
 def _latency(report: Mapping[str, Any], left: str, right: str) -> list[dict]:
