@@ -187,7 +187,7 @@ def verify(lab: LabPath, as_json: AsJson = False) -> None:
         print(json.dumps(verify_record(opened, rows), allow_nan=False))
     else:
         for row in rows:
-            print(f"{_verdict(row.passed):11}  {row.name:33}  {_measured(row):24}  {row.compares}")
+            print(f"{_verdict(row.passed):11}  {row.name:33}  {row.dtype:8}  {_measured(row):24}  {row.compares}")
         print(f"{sum(row.passed is True for row in rows)} of {len(rows)} pass on {opened.device}, {opened.dtype}")
     if any(row.passed is False for row in rows):
         raise typer.Exit(1)

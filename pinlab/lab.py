@@ -6,6 +6,7 @@ knows gradio, and nothing loads umap, datasets or scipy.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -216,6 +217,14 @@ class Lab:
             if name not in self._variants:
                 self._variants[name] = self._load(name)
             return self._variants[name]
+
+    def in_float32(self, name: str) -> Variant:
+        """A variant that computes in float32: the lab's where it does, else one that the lab does not keep."""
+        if self.weights.dtype == torch.float32:
+            return self.variant(name)
+        twin = copy.copy(self)
+        twin.weights = Weights(*self.weights.devices, dtype=torch.float32)
+        return twin._load(name)
 
     def guest_bytes(self, contents: Contents) -> int:
         """Bytes that the weights of a released checkpoint would take on this lab's device."""
