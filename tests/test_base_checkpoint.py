@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import shutil
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from pinlab import assessment
 from pinlab.lab import Lab, open_lab
-from pinlab.measure import footprint
+from pinlab.measure import footprint, machine
 from pinlab.measure.verify import Row
 from pinlab.models import adapters, released
 from pinlab.recommend.variants import FullVariant, SwappedVariant
@@ -26,6 +28,7 @@ from pinlab.records import PinLabError
 from pinlab.release import export_lab, verify_lab
 from pinlab.steps import Workshop, embed_lab
 
+STORED = toy.PINS * 9 * 64 * 4 * 4  # tokens and three DeepStack layers of 64 numbers, float32: what `cached` keeps
 TRAINED = ("base", "full", "full-seed1", "pin-encoder", "pooled", "pooled-4", "shallow", "swapped", "swapped-seed1")
 
 
@@ -98,14 +101,76 @@ def test_two_models_of_one_base_hold_its_text_stack_once() -> None:
 def test_what_loading_takes_is_known_before_and_a_loaded_base_is_not_counted_again() -> None:
     fresh = open_lab(folder() / "lab", "cpu")
     needed = {one.name: one.needed for one in fresh.memory()}
-    text = sum(n for part, n in released.look_into(folder() / "tiny").parameters.items() if part == "text stack")
-    assert needed["swapped"] == 4 * text
-    assert needed["full"] > needed["swapped"]
-    stored = toy.PINS * 9 * 64 * 4 * 4  # tokens and three DeepStack layers of 64 numbers, float32
-    assert needed["cached"] == needed["full"] + stored
-    assert needed["pooled"] == needed["full"] + stored / 9
+    parts = released.look_into(folder() / "tiny")
+    head = parts.config.text_config.vocab_size * 64  # it is not tied to the word embeddings
+    assert needed["swapped"] == 4 * (parts.parameters["text stack"] + head)
+    assert needed["full"] == needed["swapped"] + 4 * parts.parameters["vision layer"]
+    assert needed["cached"] == needed["full"] + STORED
+    assert needed["pooled"] == needed["full"] + STORED / 9
     fresh.variant("full")
     assert {one.name: one.needed for one in fresh.memory() if one.held is None}["swapped"] == 0
+
+
+def held(some: Lab) -> dict[str, int]:
+    return {one.name: one.held for one in some.memory() if one.held is not None}
+
+
+def test_a_language_model_head_of_its_own_is_held_once() -> None:
+    heads = [lab().variant(name).lm_head for name in ("full", "swapped", "base")]
+    assert len({head.data_ptr() for head in heads}) == 1
+    embeddings = lab().variant("full").backbone.qwen.language_model.embed_tokens.weight
+    assert heads[0].data_ptr() != embeddings.data_ptr()
+
+
+def test_what_is_held_is_every_tensor_once() -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    query = fresh.board_query(fresh.split.scored[0])
+    for name in ("swapped", "full", "pooled", "cached"):
+        fresh.answer(name, query)
+        variant = fresh.variant(name)
+        buffers = sum(b.untyped_storage().nbytes() for b in variant.backbone.buffers())
+        # Counted another way for the report: all that answers, but for rotary frequencies.
+        assert held(fresh)[name] == machine.held_bytes(variant, torch.device("cpu")) - buffers, name
+    assert held(fresh)["cached"] - held(fresh)["pooled"] > STORED / 2
+
+
+def test_pooled_keeps_its_own_tokens_and_never_the_whole_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    query = fresh.board_query(fresh.split.scored[0])
+    fresh.variant("pooled")
+    before = held(fresh)["pooled"]
+    hits = fresh.answer("pooled", query).hits
+    assert held(fresh)["pooled"] == before + STORED // 9
+    assert fresh._features == {}
+    fresh.answer("cached", query)
+    fresh.unload("pooled")
+    monkeypatch.setattr(Lab, "_seen_by", lambda *given: pytest.fail("the store is there"))
+    assert fresh.answer("pooled", query).hits == hits
+
+
+def test_unloading_cached_lets_its_store_go() -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    query = fresh.board_query(fresh.split.scored[0])
+    fresh.variant("full")
+    fresh.answer("cached", query)
+    store = weakref.ref(fresh._features["full"])
+    fresh.unload("full")
+    assert store() is not None  # `cached` answers from it
+    fresh.variant("full")
+    before = held(fresh)["full"]
+    fresh.unload("cached")
+    assert store() is None
+    assert held(fresh)["full"] == before - STORED
+    assert {one.name: one.needed for one in fresh.memory()}["cached"] == STORED
+
+
+def test_a_store_that_does_not_fit_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    needed = {one.name: one.needed for one in fresh.memory()}
+    monkeypatch.setattr(footprint, "free_bytes", lambda device: 1.11 * needed["full"])
+    with pytest.raises(PinLabError, match="cached needs"):
+        fresh.variant("cached")
+    assert fresh.variant("full").name == "full"
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +271,31 @@ def test_a_guest_is_one_more_variant_and_leaves_nothing_behind(tmp_path: Path) -
     assert "guest" not in [info.name for info in host.variants()]
     with pytest.raises(PinLabError, match="no variant 'guest'"):
         host.answer("guest", query)
+
+
+def test_guests_of_one_folder_share_its_weights(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "guest", seed=5, tied=False)
+    host, contents = open_lab(toy.trained_folder(), "cpu"), released.look_into(tmp_path / "guest")
+    text = contents.config.text_config
+    alone = 4 * (sum(contents.parameters.values()) + text.vocab_size * text.hidden_size)
+    assert host.guest_bytes(contents) == alone
+    for name in ("one", "two"):
+        host.add_guest(name, contents, lambda done, total: None)
+        assert host.guest_bytes(contents) == 0
+    one, two = ({p.data_ptr() for p in host.variant(name).backbone.qwen.parameters()} for name in ("one", "two"))
+    assert one == two
+    assert {row.name: row.shared for row in host.memory()}["two"] == alone
+    for name in ("one", "two"):
+        host.unload(name)
+    gc.collect()
+    assert host.guest_bytes(contents) == alone
+
+
+def test_a_guest_that_is_the_labs_own_base_takes_nothing_more() -> None:
+    fresh, contents = open_lab(folder() / "lab", "cpu"), released.look_into(folder() / "tiny")
+    assert fresh.guest_bytes(contents) > 0
+    fresh.variant("full")
+    assert fresh.guest_bytes(contents) == 0
 
 
 def test_others_answer_while_a_model_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,9 +66,8 @@ def held_bytes(variant: Variant, device: torch.device) -> int:
             tensors += [*value.parameters(), *value.buffers()]
         elif isinstance(value, Tensor):
             tensors.append(value)
-    if isinstance(variant, CachedVariant) and variant.stored is not None:
-        store = variant.stored()
-        tensors += [store.tokens, store.deepstack]
+    if isinstance(variant, CachedVariant):
+        tensors += [variant.features.tokens, variant.features.deepstack]
     storages = [tensor.untyped_storage() for tensor in tensors if tensor.device.type == device.type]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
