@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
+from pinlab.cores import limit_threads
 from pinlab.measure.statistics import MARGIN
 from pinlab.records import Answer, PinLabError, Query
 
@@ -236,6 +237,7 @@ def _interval(value: dict) -> str:
 
 def main() -> None:
     """Run a verb; bad input is one line on standard error and exit 2."""
+    limit_threads()
     try:
         sys.exit(cli(standalone_mode=False))
     except PinLabError as error:

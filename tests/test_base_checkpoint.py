@@ -1,4 +1,4 @@
-"""A Qwen3-VL in the released layout goes the whole way: train, embed, evaluate, answer, verify, export, reload."""
+"""A Qwen3-VL in the released layout goes the whole way: train, embed, map, evaluate, verify, export, reload, the app."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import functools
 import gc
 import json
 import shutil
+import socket
 import tempfile
 import threading
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import toy
 from checkpoints import write_checkpoint
+from gradio_client import Client
 from safetensors.torch import load_file, save_file
 
 from pinlab import assessment
@@ -26,7 +29,8 @@ from pinlab.models import adapters, released
 from pinlab.recommend.variants import FullVariant, SwappedVariant
 from pinlab.records import PinLabError
 from pinlab.release import export_lab, verify_lab
-from pinlab.steps import Workshop, embed_lab
+from pinlab.steps import Workshop, embed_lab, map_lab
+from pinlab.ui import app
 
 STORED = toy.PINS * 9 * 64 * 4 * 4  # tokens and three DeepStack layers of 64 numbers, float32: what `cached` keeps
 TRAINED = ("base", "full", "full-seed1", "pin-encoder", "pooled", "pooled-4", "shallow", "swapped", "swapped-seed1")
@@ -200,6 +204,12 @@ def test_the_export_is_a_plain_model_that_gives_the_same_vectors(tmp_path: Path)
     record = export_lab(lab(), "swapped", tmp_path / "out")
     assert record["round_trip"]["max_difference"] < 1e-5
     weights = load_file(tmp_path / "out" / "model.safetensors")
+    stored = load_file(tmp_path / "out" / "projector.safetensors")
+    said = (tmp_path / "out" / "README.md").read_text()
+    assert {value.dtype for value in weights.values()} == {torch.float32}  # bfloat16 could not hold the sum
+    assert "float32: the base's with the trained adapter added in" in said
+    assert {value.dtype for value in stored.values()} == {torch.bfloat16}
+    assert "projector, head and gate, bfloat16 as trained" in said
     assert "lm_head.weight" in weights
     assert not any("lora" in name or "visual" in name for name in weights)
 
@@ -209,6 +219,42 @@ def test_it_answers_the_same_when_opened_again() -> None:
     again = open_lab(folder() / "lab", "cpu")
     for name in ("full", "swapped", "pooled", "shallow"):
         assert again.answer(name, query).hits == lab().answer(name, query).hits
+
+
+def test_its_models_can_talk() -> None:
+    query = lab().board_query(lab().split.scored[0])
+    for name in ("full", "swapped", "base"):
+        pieces = lab().explain_in_words(name, query, lab().answer(name, query, 1).hits[0].pin)
+        assert pieces is not None, name
+        assert "".join(pieces), name  # random weights make no sense, but they do speak
+    assert lab().explain_in_words("nearest", query, query.pins[0]) is None
+
+
+def test_it_is_mapped_and_the_app_opens_it(tmp_path: Path) -> None:
+    shutil.copytree(folder() / "lab", tmp_path / "lab")
+    opened = open_lab(tmp_path / "lab", "cpu")
+    map_lab(opened)
+    for space in ("pins", "full"):
+        assert opened.map(space).shape == (toy.PINS, 2)
+        assert np.isfinite(opened.map(space)).all()
+    board = opened.split.scored[0]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    demo = app.build_app(opened)
+    demo.launch(server_port=port, prevent_thread_lock=True, quiet=True, **app.launch_options(opened))
+    try:
+        found = Client(f"http://127.0.0.1:{port}", verbose=False).predict(
+            "full", "swapped", board, "", None, 5, api_name="/compare"
+        )
+    finally:
+        demo.close()
+    for side, name in (("left", "full"), ("right", "swapped")):
+        wanted = lab().answer(name, lab().board_query(board), 5)
+        assert [hit["pin"] for hit in found[side]["hits"]] == [hit.pin for hit in wanted.hits]
+        assert len(found[side]["hits"]) == 5
+    assert found["left"]["cost"]["images_encoded"] == len(lab().board_query(board).pins)
+    assert found["right"]["cost"]["images_encoded"] == 0
 
 
 def other_weights(root: Path) -> str:
