@@ -1,4 +1,4 @@
-"""A Qwen3-VL in the released layout goes the whole way: train, embed, map, evaluate, verify, export, reload, the app."""
+"""A Qwen3-VL in the released layout goes the whole way: train, embed, map, evaluate, verify, export, reload, app."""
 
 from __future__ import annotations
 
