@@ -1,17 +1,18 @@
 """Starts the app: `python app.py --help` lists the options. On Spaces this file is what runs."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
 from pathlib import Path
+
+from pinlab.cores import limit_threads
 
 BUNDLED = Path(__file__).parent / "assets" / "illustrations"
 
 
 def main() -> int:
     """Open the lab and serve it until interrupted; 2 and one line when the lab cannot be opened."""
+    limit_threads()  # before torch is imported
     on_spaces = "SPACE_ID" in os.environ
     parser = argparse.ArgumentParser(description="PinLab in the browser")
     parser.add_argument("--lab", default=str(BUNDLED), help="a lab folder (default: the bundled one)")
@@ -26,7 +27,6 @@ def main() -> int:
     from pinlab.lab import open_lab
     from pinlab.records import PinLabError
     from pinlab.ui.app import Sources, serve
-
     try:
         serve(open_lab(args.lab), args.host, args.port, Sources(args.checkpoints, args.hub))
     except PinLabError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
+from pinlab.cores import limit_threads
 from pinlab.measure.statistics import MARGIN
 from pinlab.records import Answer, PinLabError, Query
 
@@ -195,7 +196,7 @@ def verify(lab: LabPath, as_json: AsJson = False) -> None:
         print(json.dumps(verify_record(opened, rows), allow_nan=False))
     else:
         for row in rows:
-            print(f"{_verdict(row.passed):11}  {row.name:33}  {_measured(row):24}  {row.compares}")
+            print(f"{_verdict(row.passed):11}  {row.name:33}  {row.dtype:8}  {_measured(row):24}  {row.compares}")
         print(f"{sum(row.passed is True for row in rows)} of {len(rows)} pass on {opened.device}, {opened.dtype}")
     if any(row.passed is False for row in rows):
         raise typer.Exit(1)
@@ -244,6 +245,7 @@ def _interval(value: dict) -> str:
 
 def main() -> None:
     """Run a verb; bad input is one line on standard error and exit 2."""
+    limit_threads()
     try:
         sys.exit(cli(standalone_mode=False))
     except PinLabError as error:

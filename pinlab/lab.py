@@ -6,6 +6,7 @@ knows gradio, and nothing loads umap, datasets or scipy.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -35,6 +36,7 @@ from pinlab.measure.machine import processor_name
 from pinlab.measure.report import read_report
 from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
+    LM_HEAD,
     Weights,
     bytes_needed,
     computing_dtype,
@@ -53,7 +55,7 @@ from pinlab.models.images import catalog_images
 from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.recipe import POOLED_SIDES
-from pinlab.models.released import Contents, side_of
+from pinlab.models.released import TEXT, VISION, Contents, side_of
 from pinlab.models.spread import gpus
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.explain import explain, explain_in_words
@@ -105,8 +107,8 @@ class ModelMemory:
     """Memory of one variant's weights, item vectors and stored visual tokens, in bytes.
 
     Args:
-        held: what it holds now, None when it is not loaded. needed: what loading it would take on top of what is
-            loaded. shared: the part of `held` that another loaded variant holds, too.
+        held: what it holds now, None when it is not loaded. needed: what its weights and visual tokens would take on
+            top of what is loaded. shared: the part of `held` that another loaded variant holds, too.
     """
 
     name: str
@@ -115,18 +117,19 @@ class ModelMemory:
     shared: int = 0
 
 
-def held_bytes(variant: Variant, others: Sequence[Variant]) -> tuple[int, int]:
-    """Bytes of a variant's tensors that it alone holds, and that others hold with it."""
-    theirs = {pointer for other in others for pointer in _tensors(other)}
-    mine = _tensors(variant)
-    shared = sum(size for pointer, size in mine.items() if pointer in theirs)
-    return sum(mine.values()) - shared, shared
+def _storages(variant: Variant, store: VisionFeatures | None) -> dict[int, int]:
+    """Storage address -> bytes of all tensors that a variant answers from, each storage once; 0 without a model.
 
-
-def _tensors(variant: Variant) -> dict[int, int]:
-    """Storage address -> bytes of weights and item vectors, each storage once."""
-    backbone, items = getattr(variant, "backbone", None), getattr(variant, "items", None)
-    tensors = [*(backbone.parameters() if backbone is not None else ()), *([items] if items is not None else [])]
+    Args:
+        store: the visual tokens that it keeps of all pins, where they were made.
+    """
+    if not hasattr(variant, "backbone"):
+        return {}
+    held = vars(variant)
+    modules = [held[part] for part in ("backbone", "projector") if part in held]
+    tensors = [tensor for module in modules for tensor in module.parameters()]
+    tensors += [held[part] for part in ("items", "embeddings", "lm_head") if held.get(part) is not None]
+    tensors += [store.tokens, store.deepstack] if store is not None else []
     return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
 
 
@@ -219,9 +222,28 @@ class Lab:
                 self._variants[name] = self._load(name)
             return self._variants[name]
 
+    def in_float32(self, name: str) -> Variant:
+        """A variant that computes in float32: the lab's where it does, else one that the lab does not keep."""
+        if self.weights.dtype == torch.float32:
+            return self.variant(name)
+        twin = copy.copy(self)
+        twin.weights = Weights(*self.weights.devices, dtype=torch.float32)
+        return twin._load(name)
+
+    @cached_property
+    def _guest_weights(self) -> Weights:
+        """Where guests get their tensors: two of one folder, or one that is the lab's own base, hold them once."""
+        if self.large:
+            return self.weights
+        return Weights(*gpus(self.torch_device), dtype=computing_dtype(self.torch_device, large=True))
+
     def guest_bytes(self, contents: Contents) -> int:
-        """Bytes that the weights of a released checkpoint would take on this lab's device."""
-        return sum(contents.parameters.values()) * computing_dtype(self.torch_device, large=True).itemsize
+        """Bytes that the weights of a released checkpoint would take on this lab's device, on top of what is there."""
+        weights, text = self._guest_weights, cast(Any, contents.config.text_config)
+        head = 0 if contents.config.tie_word_embeddings else text.vocab_size * text.hidden_size
+        sizes = {VISION: contents.parameters["vision layer"], TEXT: contents.parameters["text stack"], LM_HEAD: head}
+        numbers = sum(n for prefix, n in sizes.items() if not weights.holds(contents.folder, prefix))
+        return numbers * weights.dtype.itemsize
 
     def check_guest(self, name: str, contents: Contents) -> None:
         """PinLabError for a checkpoint that `add_guest` would refuse: its name is taken, or it does not fit."""
@@ -232,8 +254,7 @@ class Lab:
     def add_guest(self, name: str, contents: Contents, progress: Callable[[int, int], None]) -> None:
         """Load a released checkpoint as one more variant: off-the-shelf, see `load_guest`. Others answer meanwhile."""
         self.check_guest(name, contents)
-        weights = Weights(*gpus(self.torch_device), dtype=computing_dtype(self.torch_device, large=True))
-        guest = load_guest(name, self.shelf, contents, weights, progress)
+        guest = load_guest(name, self.shelf, contents, self._guest_weights, progress)
         tokens = f"{guest.tokens_side**2} + text"
         self._variants[name], self._guests[name] = guest, VariantInfo(name, name, AS_RELEASED, tokens, True)
 
@@ -241,26 +262,40 @@ class Lab:
         """Let a variant's memory go. One of the lab's own is loaded again when it is next asked; a guest is gone."""
         self._guests.pop(name, None)
         self._variants.pop(name, None)
+        tower = "full" if name == "cached" else name
+        if tower != "full" or "cached" not in self._variants:  # who scores batches from a store makes it again
+            self._features.pop(tower, None)
 
     def memory(self) -> list[ModelMemory]:
         """What every model holds or would take, in the order of the variants; those without a model are left out."""
         return [self._memory_of(info.name) for info in self.variants() if info.name not in WITHOUT_TEXT_STACK]
 
     def _memory_of(self, name: str) -> ModelMemory:
-        loaded = self._variants.get(name)
-        if loaded is None:
+        loaded = list(self._variants.items())  # another visitor may load or unload meanwhile
+        held = {one: _storages(variant, self._store_of(one, variant)) for one, variant in loaded}
+        if name not in held:
             folder = self.path / "models" / ("full" if name == "cached" else name)
             weights = bytes_needed(folder, self.weights, vision_layer=name in SEEING)
             return ModelMemory(name, None, weights + self._store_bytes(name))
-        others = [v for other, v in self._variants.items() if other != name and hasattr(v, "backbone")]
-        own, shared = held_bytes(loaded, others)
-        # `cached` keeps its store with the lab, `pooled` its own; both are filled by the first question.
-        filled = "full" in self._features if name == "cached" else "features" in vars(loaded)
-        return ModelMemory(name, own + shared + filled * self._store_bytes(name), 0, shared)
+        theirs = {pointer for one, storages in held.items() if one != name for pointer in storages}
+        shared = sum(size for pointer, size in held[name].items() if pointer in theirs)
+        return ModelMemory(name, sum(held[name].values()), 0, shared)
+
+    def _store_of(self, name: str, variant: Variant) -> VisionFeatures | None:
+        """What a loaded variant keeps of all pins; None before the first question that needs it, and for most."""
+        if name in POOLED_SIDES:
+            return vars(variant).get("features")
+        return self._features.get("full" if name == "cached" else name)
+
+    @property
+    def _store_device(self) -> torch.device:
+        """Where visual tokens of all pins are kept: those of a large model do not fit beside it on a GPU."""
+        return torch.device("cpu") if self.large else self.torch_device
 
     def _store_bytes(self, name: str) -> int:
-        """Bytes of the visual tokens and DeepStack features that a variant keeps of all pins; 0 for most."""
-        if name not in ("cached", *POOLED_SIDES):
+        """Bytes of the visual tokens and DeepStack features that a variant would keep of all pins; 0 for most, and
+        where they are there already."""
+        if name not in ("cached", *POOLED_SIDES) or (name == "cached" and "full" in self._features):
             return 0
         config = read_config(self.path / "models" / "full")
         layers = 1 + len(cast(Any, config.vision_config).deepstack_visual_indexes)
@@ -419,8 +454,7 @@ class Lab:
 
     def _made(self, name: str, folder: str) -> FullVariant | SwappedVariant:
         path = self.path / "models" / folder
-        needed = bytes_needed(path, self.weights, vision_layer=name in SEEING)
-        require(needed, self.torch_device, name, UNLOAD)
+        self._require(name, path)
         # Only the seed a lab answers with keeps its tower; other seeds of `full` share it, stored once.
         backbone, extra = load_backbone(path, vision_layer=folder in SEEING, weights=self.weights)
         builder = PromptBuilder(load_tokenizer(path))
@@ -433,19 +467,36 @@ class Lab:
         tower = name if name in ("base", "shallow") else "full"
         seen = {"side": self.side, "average": average, "stored": lambda: self._tower_outputs(tower)}
         if name in POOLED_SIDES:
-            return PooledVariant(*shared, **seen, tokens_side=POOLED_SIDES[name])
+            side = POOLED_SIDES[name]
+            seen["stored"] = lambda: self._pooled_outputs(side)
+            return PooledVariant(*shared, **seen, tokens_side=side)
         return (CachedVariant if name == "cached" else FullVariant)(*shared, **seen)
+
+    def _require(self, name: str, folder: Path) -> None:
+        """PinLabError where a variant's weights, or what it will keep of all pins, do not fit."""
+        weights, store = bytes_needed(folder, self.weights, vision_layer=name in SEEING), self._store_bytes(name)
+        if self._store_device != self.torch_device:
+            require(store, self._store_device, name, UNLOAD)
+            store = 0
+        require(weights + store, self.torch_device, name, UNLOAD)
 
     def _tower_outputs(self, folder: str) -> VisionFeatures:
         """Tower outputs of a model folder for the whole catalog, computed when first needed and kept."""
         with self._loading:
             if folder not in self._features:
-                path = self.path / "models" / folder
-                model = load_backbone(path, vision_layer=True, weights=self.weights)[0]
-                # A large model's features of a whole catalog do not fit beside it on a GPU.
-                kept_on = torch.device("cpu") if self.large else None
-                self._features[folder] = tower_outputs(model, catalog_images(self.catalog, self.side), kept_on)
+                self._features[folder] = self._seen_by(folder)
             return self._features[folder]
+
+    def _pooled_outputs(self, side: int) -> VisionFeatures:
+        """Those of `full`, averaged to side x side tokens; where they are not kept already, all at once they never
+        are in memory."""
+        with self._loading:
+            whole = self._features.get("full")
+            return self._seen_by("full", side) if whole is None else whole.pooled(side)
+
+    def _seen_by(self, folder: str, pooled_to: int | None = None) -> VisionFeatures:
+        model = load_backbone(self.path / "models" / folder, vision_layer=True, weights=self.weights)[0]
+        return tower_outputs(model, catalog_images(self.catalog, self.side), self._store_device, pooled_to)
 
     @cached_property
     def _uploads(self) -> UploadEncoder:

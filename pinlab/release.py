@@ -21,7 +21,7 @@ from pinlab.measure.evaluate import plain
 from pinlab.measure.exactness import round_trip
 from pinlab.measure.verify import EXPORT_BOUND, Row, Subject, verify
 from pinlab.models.checkpoint import weights_hash
-from pinlab.models.export import ExportedModel, Pins, check_target, replacing, write_export
+from pinlab.models.export import Pins, check_target, replacing, write_export
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
 from pinlab.records import PinLabError, Query
 
@@ -46,10 +46,10 @@ def export_lab(lab: Lab, variant: str, out: Path) -> dict:
     if variant not in lab_has:
         raise PinLabError(f"{variant} is not trained in {lab.path}; run `python -m pinlab train {lab.path}`")
     check_target(out)
-    swapped, queries = cast(SwappedVariant, lab.variant(variant)), sample_queries(lab)
+    queries = sample_queries(lab)
     with replacing(out) as draft:
         write_swapped(lab, draft)
-        difference = round_trip(swapped, ExportedModel(draft, lab.torch_device), queries)
+        difference = round_trip(partial(_in_float32, lab), draft, queries)
         if not difference < EXPORT_BOUND:  # NaN is no pass
             raise PinLabError(
                 f"{out}: not written, since the exported model's query vectors differ from the lab's by "
@@ -63,6 +63,10 @@ def export_lab(lab: Lab, variant: str, out: Path) -> dict:
         "files": {path.name: path.stat().st_size for path in sorted(out.iterdir())},
         "round_trip": {"max_difference": difference, "bound": EXPORT_BOUND, "queries": len(queries)},
     }
+
+
+def _in_float32(lab: Lab) -> SwappedVariant:
+    return cast(SwappedVariant, lab.in_float32(EXPORTED))
 
 
 def write_swapped(lab: Lab, folder: Path) -> None:
@@ -93,6 +97,7 @@ def verify_lab(lab: Lab, progress: Callable[[str], None] | None = None) -> list[
         full=cast(FullVariant | None, load("full")),
         cached=cast(CachedVariant | None, load("cached")),
         swapped=cast(SwappedVariant | None, load("swapped")),
+        in_float32=partial(_in_float32, lab),
         write_export=partial(write_swapped, lab),
     )
     return verify(subject, sample_queries(lab), progress)

@@ -50,7 +50,7 @@ def front_matter() -> dict[str, str]:
     return {key.strip(): value.strip().strip('"') for key, value in pairs}
 
 
-@pytest.mark.parametrize("module", ["pinlab.records", "pinlab.metrics", "pinlab.cost"])
+@pytest.mark.parametrize("module", ["pinlab.records", "pinlab.metrics", "pinlab.cost", "pinlab.cores"])
 def test_a_leaf_loads_no_large_library(module):
     loaded = loaded_by(f"import {module}")
     assert module in loaded

@@ -1,32 +1,39 @@
-"""A Qwen3-VL in the released layout goes the whole way: train, embed, evaluate, answer, verify, export, reload."""
+"""A Qwen3-VL in the released layout goes the whole way: train, embed, map, evaluate, verify, export, reload, app."""
 
 from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import shutil
+import socket
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import toy
 from checkpoints import write_checkpoint
+from gradio_client import Client
 from safetensors.torch import load_file, save_file
 
 from pinlab import assessment
 from pinlab.lab import Lab, open_lab
-from pinlab.measure import footprint
+from pinlab.measure import footprint, machine
 from pinlab.measure.verify import Row
 from pinlab.models import adapters, recipe, released
 from pinlab.models.checkpoint import Weights
 from pinlab.recommend.variants import FullVariant, SwappedVariant
 from pinlab.records import PinLabError
 from pinlab.release import export_lab, verify_lab
-from pinlab.steps import Workshop, embed_lab
+from pinlab.steps import Workshop, embed_lab, map_lab
+from pinlab.ui import app
 
+STORED = toy.PINS * 9 * 64 * 4 * 4  # tokens and three DeepStack layers of 64 numbers, float32: what `cached` keeps
 TRAINED = ("base", "full", "full-seed1", "pin-encoder", "pooled", "pooled-4", "shallow", "swapped", "swapped-seed1")
 
 
@@ -173,14 +180,76 @@ def test_two_models_of_one_base_hold_its_text_stack_once() -> None:
 def test_what_loading_takes_is_known_before_and_a_loaded_base_is_not_counted_again() -> None:
     fresh = open_lab(folder() / "lab", "cpu")
     needed = {one.name: one.needed for one in fresh.memory()}
-    text = sum(n for part, n in released.look_into(folder() / "tiny").parameters.items() if part == "text stack")
-    assert needed["swapped"] == 4 * text
-    assert needed["full"] > needed["swapped"]
-    stored = toy.PINS * 9 * 64 * 4 * 4  # tokens and three DeepStack layers of 64 numbers, float32
-    assert needed["cached"] == needed["full"] + stored
-    assert needed["pooled"] == needed["full"] + stored / 9
+    parts = released.look_into(folder() / "tiny")
+    head = parts.config.text_config.vocab_size * 64  # it is not tied to the word embeddings
+    assert needed["swapped"] == 4 * (parts.parameters["text stack"] + head)
+    assert needed["full"] == needed["swapped"] + 4 * parts.parameters["vision layer"]
+    assert needed["cached"] == needed["full"] + STORED
+    assert needed["pooled"] == needed["full"] + STORED / 9
     fresh.variant("full")
     assert {one.name: one.needed for one in fresh.memory() if one.held is None}["swapped"] == 0
+
+
+def held(some: Lab) -> dict[str, int]:
+    return {one.name: one.held for one in some.memory() if one.held is not None}
+
+
+def test_a_language_model_head_of_its_own_is_held_once() -> None:
+    heads = [lab().variant(name).lm_head for name in ("full", "swapped", "base")]
+    assert len({head.data_ptr() for head in heads}) == 1
+    embeddings = lab().variant("full").backbone.qwen.language_model.embed_tokens.weight
+    assert heads[0].data_ptr() != embeddings.data_ptr()
+
+
+def test_what_is_held_is_every_tensor_once() -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    query = fresh.board_query(fresh.split.scored[0])
+    for name in ("swapped", "full", "pooled", "cached"):
+        fresh.answer(name, query)
+        variant = fresh.variant(name)
+        buffers = sum(b.untyped_storage().nbytes() for b in variant.backbone.buffers())
+        # Counted another way for the report: all that answers, but for rotary frequencies.
+        assert held(fresh)[name] == machine.held_bytes(variant, torch.device("cpu")) - buffers, name
+    assert held(fresh)["cached"] - held(fresh)["pooled"] > STORED / 2
+
+
+def test_pooled_keeps_its_own_tokens_and_never_the_whole_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    query = fresh.board_query(fresh.split.scored[0])
+    fresh.variant("pooled")
+    before = held(fresh)["pooled"]
+    hits = fresh.answer("pooled", query).hits
+    assert held(fresh)["pooled"] == before + STORED // 9
+    assert fresh._features == {}
+    fresh.answer("cached", query)
+    fresh.unload("pooled")
+    monkeypatch.setattr(Lab, "_seen_by", lambda *given: pytest.fail("the store is there"))
+    assert fresh.answer("pooled", query).hits == hits
+
+
+def test_unloading_cached_lets_its_store_go() -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    query = fresh.board_query(fresh.split.scored[0])
+    fresh.variant("full")
+    fresh.answer("cached", query)
+    store = weakref.ref(fresh._features["full"])
+    fresh.unload("full")
+    assert store() is not None  # `cached` answers from it
+    fresh.variant("full")
+    before = held(fresh)["full"]
+    fresh.unload("cached")
+    assert store() is None
+    assert held(fresh)["full"] == before - STORED
+    assert {one.name: one.needed for one in fresh.memory()}["cached"] == STORED
+
+
+def test_a_store_that_does_not_fit_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = open_lab(folder() / "lab", "cpu")
+    needed = {one.name: one.needed for one in fresh.memory()}
+    monkeypatch.setattr(footprint, "free_bytes", lambda device: 1.11 * needed["full"])
+    with pytest.raises(PinLabError, match="cached needs"):
+        fresh.variant("cached")
+    assert fresh.variant("full").name == "full"
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +279,12 @@ def test_the_export_is_a_plain_model_that_gives_the_same_vectors(tmp_path: Path)
     record = export_lab(lab(), "swapped", tmp_path / "out")
     assert record["round_trip"]["max_difference"] < 1e-5
     weights = load_file(tmp_path / "out" / "model.safetensors")
+    stored = load_file(tmp_path / "out" / "projector.safetensors")
+    said = (tmp_path / "out" / "README.md").read_text()
+    assert {value.dtype for value in weights.values()} == {torch.float32}  # bfloat16 could not hold the sum
+    assert "float32: the base's with the trained adapter added in" in said
+    assert {value.dtype for value in stored.values()} == {torch.bfloat16}
+    assert "projector, head and gate, bfloat16 as trained" in said
     assert "lm_head.weight" in weights
     assert not any("lora" in name or "visual" in name for name in weights)
 
@@ -219,6 +294,42 @@ def test_it_answers_the_same_when_opened_again() -> None:
     again = open_lab(folder() / "lab", "cpu")
     for name in ("full", "swapped", "pooled", "shallow"):
         assert again.answer(name, query).hits == lab().answer(name, query).hits
+
+
+def test_its_models_can_talk() -> None:
+    query = lab().board_query(lab().split.scored[0])
+    for name in ("full", "swapped", "base"):
+        pieces = lab().explain_in_words(name, query, lab().answer(name, query, 1).hits[0].pin)
+        assert pieces is not None, name
+        assert "".join(pieces), name  # random weights make no sense, but they do speak
+    assert lab().explain_in_words("nearest", query, query.pins[0]) is None
+
+
+def test_it_is_mapped_and_the_app_opens_it(tmp_path: Path) -> None:
+    shutil.copytree(folder() / "lab", tmp_path / "lab")
+    opened = open_lab(tmp_path / "lab", "cpu")
+    map_lab(opened)
+    for space in ("pins", "full"):
+        assert opened.map(space).shape == (toy.PINS, 2)
+        assert np.isfinite(opened.map(space)).all()
+    board = opened.split.scored[0]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    demo = app.build_app(opened)
+    demo.launch(server_port=port, prevent_thread_lock=True, quiet=True, **app.launch_options(opened))
+    try:
+        found = Client(f"http://127.0.0.1:{port}", verbose=False).predict(
+            "full", "swapped", board, "", None, 5, api_name="/compare"
+        )
+    finally:
+        demo.close()
+    for side, name in (("left", "full"), ("right", "swapped")):
+        wanted = lab().answer(name, lab().board_query(board), 5)
+        assert [hit["pin"] for hit in found[side]["hits"]] == [hit.pin for hit in wanted.hits]
+        assert len(found[side]["hits"]) == 5
+    assert found["left"]["cost"]["images_encoded"] == len(lab().board_query(board).pins)
+    assert found["right"]["cost"]["images_encoded"] == 0
 
 
 def other_weights(root: Path) -> str:
@@ -295,6 +406,31 @@ def test_a_guest_is_one_more_variant_and_leaves_nothing_behind(tmp_path: Path) -
     assert "guest" not in [info.name for info in host.variants()]
     with pytest.raises(PinLabError, match="no variant 'guest'"):
         host.answer("guest", query)
+
+
+def test_guests_of_one_folder_share_its_weights(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "guest", seed=5, tied=False)
+    host, contents = open_lab(toy.trained_folder(), "cpu"), released.look_into(tmp_path / "guest")
+    text = contents.config.text_config
+    alone = 4 * (sum(contents.parameters.values()) + text.vocab_size * text.hidden_size)
+    assert host.guest_bytes(contents) == alone
+    for name in ("one", "two"):
+        host.add_guest(name, contents, lambda done, total: None)
+        assert host.guest_bytes(contents) == 0
+    one, two = ({p.data_ptr() for p in host.variant(name).backbone.qwen.parameters()} for name in ("one", "two"))
+    assert one == two
+    assert {row.name: row.shared for row in host.memory()}["two"] == alone
+    for name in ("one", "two"):
+        host.unload(name)
+    gc.collect()
+    assert host.guest_bytes(contents) == alone
+
+
+def test_a_guest_that_is_the_labs_own_base_takes_nothing_more() -> None:
+    fresh, contents = open_lab(folder() / "lab", "cpu"), released.look_into(folder() / "tiny")
+    assert fresh.guest_bytes(contents) > 0
+    fresh.variant("full")
+    assert fresh.guest_bytes(contents) == 0
 
 
 def test_others_answer_while_a_model_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

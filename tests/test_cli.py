@@ -328,7 +328,7 @@ def test_verify_exits_1_when_a_row_fails(monkeypatch: pytest.MonkeyPatch, capsys
     assert set(table) == {"lab", "device", "dtype", "threads", "rows", "passed", "failed", "not_checked"}
     assert (table["passed"], table["failed"], table["not_checked"]) == (15, 1, 0)
     (failed,) = [row for row in table["rows"] if not row["passed"]]
-    assert set(failed) == {"name", "compares", "bound", "difference", "reason", "passed"}
+    assert set(failed) == {"name", "compares", "bound", "dtype", "difference", "reason", "passed"}
     assert failed["name"] == "swapped vs exported Qwen3"
     assert failed["difference"] > failed["bound"]
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -17,6 +18,8 @@ from pinlab.cost import QWEN3_VL, StageTimer
 from pinlab.measure import bench, bench_page, footprint
 from pinlab.measure.bench import Bench, Point, make_setup, run_bench
 from pinlab.measure.bench_cost import VARIANTS, Shapes
+from pinlab.models import features
+from pinlab.models.vision import MERGED_ROWS, run_tower_batched
 from pinlab.records import PinLabError
 
 POINT = Point(3, 64)
@@ -60,21 +63,43 @@ def test_the_causes_of_the_saving_add_up(size: str, point: Point) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.usefixtures("tiny")
 def test_an_answer_costs_what_is_counted(variant: str) -> None:
-    """torch's own counter, with eager attention since it sees 0 in the fused one on a CPU."""
+    """torch's own counter, with plain attention since it sees 0 in the fused one on a CPU: the text stack is told to,
+    the tower uses it where gradients are wanted. Pictures large enough that no merger is filled up."""
     setup = make_setup("nano", "cpu")
     rig = Bench(setup)
     for module in (rig.backbone, rig.projector, rig.tower):
         rig._fill(module)
-    for config in (rig.backbone.qwen.language_model.config, rig.tower.config):
-        config._attn_implementation = "eager"
-    see, timer = rig._seer(variant, POINT), StageTimer()
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        vector = rig._answer(variant, POINT, see, timer)
-    count = setup.shapes.count(variant, POINT)
+    rig.backbone.use_attention("eager")
+    rig.tower.requires_grad_(True)
+    point = Point(3, 128)
+    assert MERGED_ROWS <= 3 * 16
+    see, timer = rig._seer(variant, point), StageTimer()
+    with FlopCounterMode(display=False) as counter:
+        vector = rig._answer(variant, point, see, timer)
+    count = setup.shapes.count(variant, point)
     head = 2 * setup.shapes.text.hidden * vector.shape[-1]  # the lab's head, as in the lab, is not counted
     assert counter.get_total_flops() == pytest.approx(count.gflops * 1e9 + head, rel=1e-9)
     assert vector.shape == (1, 128)
     assert set(timer.stages) - {"lookup"} == set(count.stage_gflops)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_full_sees_pictures_as_a_lab_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch of all pictures through the tower: the very call that a lab's `full` answers with."""
+    seen = []
+
+    def spy(visual: Any, pixels: torch.Tensor) -> Any:
+        seen.append(len(pixels))
+        return run_tower_batched(visual, pixels)
+
+    monkeypatch.setattr(bench, "run_tower_batched", spy)
+    Bench(make_setup("nano", "cpu")).run([POINT])
+    assert seen == [POINT.pins] * 2  # one answer before the clock counts
+    lab, tower = toy.trained_lab(), features.run_tower_batched
+    assert tower is run_tower_batched
+    monkeypatch.setattr(features, "run_tower_batched", lambda *given: seen.append("lab") or tower(*given))
+    lab.answer("full", lab.board_query(lab.split.scored[0]))
+    assert seen[-1] == "lab"
 
 
 @pytest.mark.usefixtures("tiny")
@@ -184,7 +209,8 @@ def test_a_containers_limit_counts_as_free_memory(tmp_path: Path) -> None:
     (tmp_path / "memory.current").write_text("1000\n")
     assert footprint._free_in_group(tmp_path) > 10**15
     (tmp_path / "memory.max").write_text("5000\n")
-    assert footprint._free_in_group(tmp_path) == 4000
+    (tmp_path / "memory.stat").write_text("anon 300\nfile 700\ninactive_file 600\nactive_file 100\n")
+    assert footprint._free_in_group(tmp_path) == 4600  # the cache of files that nobody uses can be had
     assert 0 < footprint.free_bytes(torch.device("cpu")) < 10**15
 
 

@@ -16,7 +16,8 @@ import torch
 import toy
 from safetensors.torch import load_file, save_file
 
-from pinlab.lab import open_lab
+from pinlab import release
+from pinlab.lab import Lab, open_lab
 from pinlab.measure import exactness
 from pinlab.measure.verify import Row, Subject, checks, verify
 from pinlab.models import features
@@ -25,7 +26,7 @@ from pinlab.models.checkpoint import save_backbone
 from pinlab.models.vision import VisionFeatures, run_tower, run_tower_batched
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
 from pinlab.records import PinLabError, Query
-from pinlab.release import sample_queries, verify_lab, write_swapped
+from pinlab.release import export_lab, sample_queries, verify_lab, write_swapped
 
 BOTH = ("batch of 1 vs batch of 8", "padding right", "padding left", "two threads at once", "order of requests",
         "saved and reloaded")  # fmt: skip
@@ -42,7 +43,7 @@ def subject() -> Subject:
     """The toy lab's variants, as copies that a test may break."""
     lab = toy.trained_lab()
     full, cached, swapped = (copy.copy(cast(Any, lab.variant(name))) for name in ("full", "cached", "swapped"))
-    return Subject(full, cached, swapped, partial(write_swapped, lab))
+    return Subject(full, cached, swapped, lambda: swapped, partial(write_swapped, lab))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def row_of(name: str, subject: Subject, queries: list[Query]) -> Row:
     (check,) = [check for check in checks(subject) if check.name == name]
     with torch.inference_mode():
         difference = check.measure(*(getattr(subject, need) for need in check.needs), queries)
-    return Row(check.name, check.compares, check.bound, difference)
+    return Row(check.name, check.compares, check.bound, check.dtype, difference)
 
 
 def test_every_row_passes_on_a_trained_lab() -> None:
@@ -63,10 +64,52 @@ def test_every_row_passes_on_a_trained_lab() -> None:
     rows = verify_lab(toy.trained_lab(), said.append)
     assert [row.name for row in rows] == said == ROWS
     assert [row.name for row in rows if not row.passed] == []
+    assert {row.dtype for row in rows} == {"float32"}
     for row in rows:
         assert row.bound == (0.0 if row.name.startswith(EXACT) else 1e-5), row.name
         assert row.difference is not None
         assert row.reason == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_row_passes_in_a_short_dtype(dtype: torch.dtype) -> None:
+    """bfloat16 is what every large lab computes in on a GPU; the export stays a claim about float32."""
+    lab = toy.short_lab(dtype)
+    rows = verify_lab(lab)
+    assert {row.name: row.difference for row in rows if not row.passed} == {}
+    for row in rows:
+        export = row.name == "swapped vs exported Qwen3"
+        assert row.dtype == ("float32" if export else lab.dtype)
+        if not row.name.startswith(EXACT):
+            assert row.bound == (1e-5 if export else 4 * torch.finfo(dtype).eps)
+    shapes = [cast(float, row.difference) for row in rows if row.name.startswith("padding")]
+    assert max(shapes) > 1e-5  # float32's bound would be broken
+
+
+def test_an_export_of_a_lab_in_bfloat16_is_held_to_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = toy.short_lab(torch.bfloat16)
+    assert export_lab(lab, "swapped", tmp_path / "out")["round_trip"]["max_difference"] < 1e-5
+    assert lab.weights.dtype == torch.bfloat16
+    assert lab._variants == {}  # the float32 one is not kept
+    write = release.write_swapped
+
+    def broken(lab: Lab, folder: Path) -> None:
+        write(lab, folder)
+        swap_weights(folder / "model.safetensors")
+
+    monkeypatch.setattr(release, "write_swapped", broken)
+    with pytest.raises(PinLabError, match="differ from the lab's by"):
+        export_lab(lab, "swapped", tmp_path / "other")
+
+
+def test_a_mixed_up_batch_fails_in_bfloat16_too() -> None:
+    lab = toy.short_lab(torch.bfloat16)
+    swapped = copy.copy(cast(Any, lab.variant("swapped")))
+    vectors = swapped.vectors
+    swapped.vectors = lambda some: vectors(some).roll(1, 0)
+    subject = Subject(None, None, swapped, lambda: swapped, partial(write_swapped, lab))
+    row = row_of("batch of 1 vs batch of 8: swapped", subject, list(sample_queries(lab)))
+    assert row.passed is False
 
 
 def test_the_queries_differ_in_kind(queries: list[Query]) -> None:
@@ -260,7 +303,7 @@ def test_an_untrained_lab_has_nothing_to_verify(tmp_path: Path) -> None:
      (math.nan, 1e-5, False), (None, 0.0, None)],
 )  # fmt: skip
 def test_a_bound_is_kept_or_not(difference: float | None, bound: float, passed: bool | None) -> None:
-    assert Row("a", "b and c", bound, difference).passed is passed
+    assert Row("a", "b and c", bound, "float32", difference).passed is passed
 
 
 def test_one_nan_is_not_hidden_by_what_follows(subject: Subject, queries: list[Query]) -> None:

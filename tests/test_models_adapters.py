@@ -154,12 +154,12 @@ def test_flops_of_an_adapter_are_those_of_torchs_counter(vision: bool) -> None:
     model = adapted(vision=vision)
     model.use_attention("eager")
     batch = toy.builder().build([([PinPart((3, 3), True)], ())])
-    with torch.inference_mode():
-        with FlopCounterMode(display=False) as tower:
-            features = run_tower_batched(model.qwen.visual, normalise(toy.images()[:4]))
-        features = features.select(torch.tensor([0]))
-        with FlopCounterMode(display=False) as text:
-            model.hidden(batch, features)
+    model.qwen.visual.requires_grad_(True)  # its attention is plain, and seen by the counter, where gradients are
+    with FlopCounterMode(display=False) as tower:
+        features = run_tower_batched(model.qwen.visual, normalise(toy.images()[:4]))
+    features = features.select(torch.tensor([0]))
+    with torch.no_grad(), FlopCounterMode(display=False) as text:
+        model.hidden(batch, features)
     shape, visual = TextShape.from_config(model.qwen.config), VisionShape.from_config(model.qwen.config)
     shape = TextShape(**(vars(shape) | {"adapter_rank": adapters.adapter_rank(model.qwen.language_model)}))
     visual = VisionShape(**(vars(visual) | {"adapter_rank": adapters.adapter_rank(model.qwen.visual)}))

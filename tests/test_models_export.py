@@ -197,6 +197,7 @@ def test_the_readme_is_filled_in_and_says_what_was_not_run(made: Made) -> None:
     assert not re.findall(r"\{\{[A-Z_]+\}\}", text)
     assert "**Not run here.**" in text
     assert "| catalog | `0123` |" in text
+    assert text.count("bfloat16 as trained") == 2
     for path in made[1].iterdir():
         stem = path.name.split(".")[0]
         assert stem in text or stem in ("README", "tokenizer_config")

@@ -7,6 +7,7 @@ import pytest
 import torch
 import toy
 from PIL import Image
+from torch.nn import functional as F
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from pinlab.catalog.images import letterbox
@@ -78,6 +79,21 @@ def test_the_batched_tower_gives_the_released_numbers(side: int, deepstack: tupl
     assert torch.allclose(batched.tokens, released.tokens, rtol=0, atol=1e-5)
     assert torch.allclose(batched.deepstack, released.deepstack, rtol=0, atol=1e-5)
     assert (released.tokens[0] - released.tokens[1]).abs().max() > 1e-3  # not equal for want of any signal
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_attention_keeps_its_weights_only_where_gradients_are_wanted(
+    trained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused, calls = F.scaled_dot_product_attention, []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or fused(*a, **k))
+    with torch.inference_mode(False):
+        visual = toy.backbone(1).qwen.visual.requires_grad_(trained)
+        found = run_tower_batched(visual, normalise(squares(96)))
+    assert len(calls) == (0 if trained else 4)  # one of each block
+    with torch.no_grad():
+        expected = run_tower(visual, normalise(squares(96)))
+    assert torch.allclose(found.tokens, expected.tokens, rtol=0, atol=1e-5)
 
 
 def test_pictures_of_one_batch_do_not_see_each_other() -> None:

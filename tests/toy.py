@@ -32,6 +32,7 @@ from pinlab.catalog.store import Catalog
 from pinlab.lab import Lab, open_lab
 from pinlab.models import nano, recipe
 from pinlab.models.backbone import Backbone
+from pinlab.models.checkpoint import Weights
 from pinlab.models.data import TrainingSet, training_set
 from pinlab.models.images import catalog_images
 from pinlab.models.prompt import PromptBuilder
@@ -189,6 +190,13 @@ def trained_folder() -> Path:
 def trained_lab() -> Lab:
     """`trained_folder`, opened on the CPU."""
     return open_lab(trained_folder(), "cpu")
+
+
+def short_lab(dtype: torch.dtype) -> Lab:
+    """`trained_folder`, opened to compute in another dtype, as a large lab does on a GPU."""
+    lab = open_lab(trained_folder(), "cpu")
+    lab.weights = Weights(torch.device("cpu"), dtype=dtype)
+    return lab
 
 
 def copy_lab(folder: Path) -> Path:

@@ -1,8 +1,9 @@
 """`pinlab bench`: latency, FLOPs and memory of one request at real Qwen3-VL sizes, with random weights.
 
 What a request costs depends on shapes, not on what the weights have learned: nothing is downloaded and no lab is
-needed. A request is answered as the lab answers it, at batch 1: prompt built, text stack run, head at the end. Left
-out, for all variants alike: decoding pictures and the search, which depend on the catalog and not on the model.
+needed. A request is answered as the lab answers it, at batch 1: prompt built, text stack run, head at the end; `full`
+puts all pictures of a request through the tower as one batch. Left out, for all variants alike: decoding pictures and
+the search, which depend on the catalog and not on the model.
 
 Variants run one after the other, `full` last: text stack and head are one object for all of them, and the tower is
 allocated only when every variant without one is done.
@@ -33,7 +34,7 @@ from pinlab.models.nano import VOCABULARY, nano_config, train_tokenizer
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.random_weights import fill_random, on_meta, parameter_bytes
 from pinlab.models.sizes import qwen3_vl_config
-from pinlab.models.vision import VisionFeatures, normalise, run_tower
+from pinlab.models.vision import VisionFeatures, normalise, run_tower_batched
 from pinlab.records import PinLabError
 
 BENCH_SIZES = ("nano", "2b", "4b", "8b")
@@ -191,7 +192,8 @@ class Bench:
             "grid": [self.row(p, done) for p in grid_points()],
             "hardware": hardware(setup.device),
             "method": {
-                "latency_ms": "measured: batch 1, one answer before the clock counts, variants one after the other",
+                "latency_ms": "measured: batch 1, one answer before the clock counts, variants one after the other; "
+                "the pictures of a request go through full's tower as one batch, as in the lab",
                 "cpu_share": "measured: CPU seconds of this process over wall-clock seconds and threads, on a CPU",
                 "stages_ms": "measured: p50 of each stage",
                 "floor_ms": "measured: p50 of the bare matrix products of a swapped answer (projector, text stack, "
@@ -306,7 +308,7 @@ class Bench:
 
     def _encode(self, pictures: Tensor, timer: StageTimer) -> VisionFeatures:
         with timer.stage("vision"):
-            return run_tower(self.tower, normalise(pictures.to(self.setup.device)))
+            return run_tower_batched(self.tower, normalise(pictures.to(self.setup.device)))
 
     def _project(self, table: Tensor, rows: Tensor, timer: StageTimer) -> VisionFeatures:
         with timer.stage("projector"):

@@ -45,7 +45,7 @@ td.text:last-child{min-width:28ch}}
 @page{margin:14mm}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--tint:#f4f3f8;--mark:#b3125b}
 body{font-size:10pt}main{max-width:none;padding:0}h2,h3,h4,summary,p.soft{break-after:avoid}.short,p{break-inside:avoid}.scroll{overflow:visible;border:0}
-table{font-size:7pt}th,td,td.text{white-space:normal;min-width:0;padding:2px 4px}td small{white-space:nowrap}
+table{font-size:6.6pt}th,td,td.text{white-space:normal;min-width:0;padding:2px 3px}td small{white-space:nowrap}
 thead{display:table-header-group}
 tr,.verdict,.board,.js-plotly-plot{break-inside:avoid}details:not(.prints),.control,.live{display:none}.kept{display:inline}}
 """

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from pinlab.catalog.images import letterbox, read_image
 from pinlab.models.adapters import stands_on
 from pinlab.models.backbone import Backbone, encoder_outputs
-from pinlab.models.checkpoint import load_backbone, save_backbone
+from pinlab.models.checkpoint import Weights, load_backbone, save_backbone
 from pinlab.models.export import ExportedModel
 from pinlab.models.prompt import PinPart, PromptBatch
 from pinlab.models.vision import VisionFeatures, image_grid, normalise, patch_size, patchify, run_tower
@@ -63,17 +63,30 @@ def cached_full(cached: CachedVariant, full: FullVariant, queries: Sequence[Quer
     return _largest([_difference(cached.vector(query), full.vector(query)) for query in queries])
 
 
-def round_trip(swapped: SwappedVariant, model: ExportedModel, queries: Sequence[Query]) -> float:
-    """Query vectors and item vectors of the lab, against those of its export."""
-    found = [_difference(model.vector(query.pins, query.text), swapped.vector(query)) for query in queries]
-    return _largest([*found, _difference(model.items, swapped.items)])
+def round_trip(load: Callable[[], SwappedVariant], folder: Path, queries: Sequence[Query]) -> float:
+    """Query vectors and item vectors of the lab's model, against those of its export; both in float32.
+
+    Args:
+        load: gives `swapped` in float32. It is let go before the export is read: one such text stack fits where two
+            may not.
+    """
+    swapped = load()
+    device, items = swapped.device, swapped.items
+    expected = [swapped.vector(query) for query in queries]
+    del swapped
+    model = ExportedModel(folder, device)
+    pairs = zip(queries, expected, strict=True)
+    found = [_difference(model.vector(query.pins, query.text), vector) for query, vector in pairs]
+    return _largest([*found, _difference(model.items, items)])
 
 
-def exported(swapped: SwappedVariant, queries: Sequence[Query], write_export: Callable[[Path], None]) -> float:
+def exported(
+    load: Callable[[], SwappedVariant], queries: Sequence[Query], write_export: Callable[[Path], None]
+) -> float:
     """Export into a temporary folder and take the round trip."""
     with tempfile.TemporaryDirectory(prefix="pinlab-export-") as folder:
         write_export(Path(folder))
-        return round_trip(swapped, ExportedModel(Path(folder), swapped.device), queries)
+        return round_trip(load, Path(folder), queries)
 
 
 def batched(model: Model, queries: Sequence[Query]) -> float:
@@ -152,7 +165,7 @@ def any_order(model: Model, queries: Sequence[Query]) -> float:
 
 
 def reloaded(model: Model, queries: Sequence[Query]) -> float:
-    """Save the loaded model, read it back; all weights, and the query vectors."""
+    """Save the loaded model, read it back in its own dtype; all weights, and the query vectors."""
     swapped = isinstance(model, SwappedVariant)
     projector = model.projector.state_dict() if swapped else {}
     extra = {f"projector.{name}": value for name, value in projector.items()}
@@ -160,15 +173,17 @@ def reloaded(model: Model, queries: Sequence[Query]) -> float:
         path = Path(place) / model.name
         _link_ground(model.backbone, Path(place))
         save_backbone(path, model.backbone, cast(Any, model.builder.tokenizer), {}, extra)
-        backbone, read = load_backbone(path, vision_layer=model.backbone.has_vision_layer)
+        devices = dict.fromkeys(parameter.device for parameter in model.backbone.parameters())
+        weights = Weights(*devices, dtype=model.backbone.dtype)
+        backbone, read = load_backbone(path, vision_layer=model.backbone.has_vision_layer, weights=weights)
     twin = copy.copy(model)
-    twin.backbone = backbone.to(model.device)
+    twin.backbone = backbone
     if isinstance(twin, SwappedVariant):
         twin.projector = copy.deepcopy(twin.projector)
         twin.projector.load_state_dict({name.removeprefix("projector."): value for name, value in read.items()})
     saved = model.backbone.state_dict()
-    weights = [_difference(value, saved[name]) for name, value in twin.backbone.state_dict().items()]
-    return _largest([*weights, *(_difference(twin.vector(query), model.vector(query)) for query in queries)])
+    changes = [_difference(value, saved[name]) for name, value in twin.backbone.state_dict().items()]
+    return _largest([*changes, *(_difference(twin.vector(query), model.vector(query)) for query in queries)])
 
 
 def _link_ground(backbone: Backbone, place: Path) -> None:

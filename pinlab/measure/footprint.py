@@ -55,9 +55,14 @@ def _free_ram() -> int:
 
 
 def _free_in_group(folder: Path = Path("/sys/fs/cgroup")) -> int:
-    """What a container's own limit leaves, which the machine's free memory does not show (cgroup v2)."""
+    """What a container's own limit leaves, which the machine's free memory does not show (cgroup v2).
+
+    Files that were read and are not in use are counted as used, but given up when somebody needs the memory.
+    """
     try:
-        limit, used = ((folder / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
-        return int(limit) - int(used)
+        limit, used = (int((folder / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        counts = dict(line.split() for line in lines)
+        return limit - used + int(counts.get("inactive_file", 0))
     except (OSError, ValueError):  # no such limit, or "max"
         return 2**63

@@ -103,8 +103,7 @@ def held_bytes(variant: Variant, device: torch.device) -> int:
         elif isinstance(value, Tensor):
             tensors.append(value)
     if isinstance(variant, CachedVariant) and variant.stored is not None:
-        store = variant.features
-        tensors += [store.tokens, store.deepstack]
+        tensors += [variant.features.tokens, variant.features.deepstack]
     storages = [tensor.untyped_storage() for tensor in tensors if tensor.device.type == device.type]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 

@@ -58,6 +58,11 @@ class Backbone(nn.Module):
         """Where the head is, and so the vectors that come out."""
         return self.head.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in; head and adapters may be wider."""
+        return self.qwen.language_model.embed_tokens.weight.dtype
+
     @staticmethod
     def fresh(config: Qwen3VLConfig, seed: int) -> Backbone:
         """Random weights from a seed."""

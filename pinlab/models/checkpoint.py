@@ -38,6 +38,7 @@ from pinlab.records import PinLabError
 
 SHARD_SIZE = "8MB"
 POINTER = "checkpoint.json"
+LM_HEAD = "lm_head."  # where a released checkpoint does not tie it to its word embeddings
 _AGAIN = "fetch the lab again or run `python -m pinlab train`"
 
 
@@ -181,15 +182,15 @@ def load_backbone(
 
 
 def bytes_needed(folder: Path, weights: Weights, *, vision_layer: bool) -> int:
-    """Bytes that reading a model folder would take on the store's device, from the shards' headers; what is there
-    already, because another model stands on it, is not counted."""
+    """Bytes that reading a model folder, and its untied language-model head, would take on the store's device, from the
+    shards' headers; what is there already, because another model stands on it, is not counted."""
     ground, on = ground_of(folder), adapters.stands_on(folder)
     copied: set[str] = set()  # parts that an adapter is merged into
     if on is not None and not is_pointer(folder.parent / on):
         names = read_tensors(folder / adapters.WEIGHTS)
         copied = {prefix for prefix in (TEXT, VISION) if any(f".{prefix}" in name for name in names)}
     numbers = 0
-    for prefix in (TEXT, VISION) if vision_layer else (TEXT,):
+    for prefix in (TEXT, VISION, LM_HEAD) if vision_layer else (TEXT, LM_HEAD):
         if prefix in copied or not weights.holds(ground, prefix):
             numbers += released.numbers_of(ground, prefix)
     return numbers * weights.dtype.itemsize
@@ -218,7 +219,8 @@ def _placed(qwen: Qwen3VLModel, weights: Weights) -> Backbone:
 
 def output_embeddings(folder: Path, backbone: Backbone, weights: Weights) -> Tensor:
     """(vocabulary, D): what a released checkpoint speaks with, its own language-model head or its word embeddings."""
-    own = weights.part(ground_of(folder), "lm_head.")
+    own = weights.part(ground_of(folder), LM_HEAD)
+    backbone.stored.append(own)  # as large as the word embeddings: shared like every part
     return own["lm_head.weight"] if own else backbone.qwen.language_model.embed_tokens.weight
 
 
@@ -398,7 +400,7 @@ def text_stack(folder: Path) -> dict[str, Tensor]:
         As stored; those of an adapter with it merged in, in float32, so that they amount to the same numbers.
     """
     ground = _checked_ground(folder)
-    head = read_shards(ground, "lm_head.")
+    head = read_shards(ground, LM_HEAD)
     if adapters.stands_on(folder) is None:
         return read_shards(ground, TEXT) | head
     config = read_config(folder)

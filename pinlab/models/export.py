@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedTokenizerFast, Qwen3Config
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
+from pinlab.models.adapters import stands_on
 from pinlab.models.backbone import VECTOR
 from pinlab.models.checkpoint import load_tokenizer, read_config, read_tensors, text_stack
 from pinlab.models.prompt import TEXT_TOKENS, PromptBuilder
@@ -148,7 +149,9 @@ def write_export(folder: Path, model: Path, pins: Pins, provenance: Mapping[str,
         "vector": VECTOR,
         "made_from": dict(provenance),
     }
-    (folder / "README.md").write_text(_readme(qwen3, record, pins.ids), encoding="utf-8")
+    merged = stands_on(model) is not None
+    readme = _readme(qwen3, merged, head["head.weight"].dtype, record, pins.ids)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
     for path in folder.iterdir():  # safetensors writes files that only their owner can read; a server is another user
         path.chmod((folder / "README.md").stat().st_mode)
     (folder / MARKER).write_text(json.dumps(record, indent=1) + "\n")
@@ -274,7 +277,11 @@ def _write_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _readme(config: Qwen3Config, record: dict[str, Any], ids: Sequence[str]) -> str:
+def _readme(
+    config: Qwen3Config, merged: bool, head_dtype: torch.dtype, record: dict[str, Any], ids: Sequence[str]
+) -> str:
+    """The README of an export; `merged` says that the weights are a base's with an adapter added in."""
+    dtype = str(config.dtype).removeprefix("torch.")
     head = "The language-model head is there too, so `AutoModelForCausalLM` reads it as well."
     if config.architectures != ["Qwen3ForCausalLM"]:
         head = "No language-model head was kept: read it with `AutoModel` only, a causal model would get a random one."
@@ -285,7 +292,9 @@ def _readme(config: Qwen3Config, record: dict[str, Any], ids: Sequence[str]) -> 
         "PROJECTED": 2 * record["hidden"],
         "VECTOR": record["vector"],
         "TEXT_TOKENS": record["prompt"]["text_tokens"],
-        "DTYPE": str(config.dtype).removeprefix("torch."),
+        "DTYPE": dtype,
+        "WEIGHTS": f"{dtype}: the base's with the trained adapter added in" if merged else f"{dtype} as trained",
+        "HEAD_DTYPE": str(head_dtype).removeprefix("torch."),
         "LM_HEAD": head,
         "MADE_FROM": "\n".join(f"| {name} | `{value}` |" for name, value in record["made_from"].items()),
         "EXAMPLE": json.dumps(list(ids[:3]), ensure_ascii=False),

@@ -17,16 +17,20 @@ CHUNK = 128
 
 
 @torch.inference_mode()
-def tower_outputs(backbone: Backbone, images: Tensor, kept_on: torch.device | None = None) -> VisionFeatures:
+def tower_outputs(
+    backbone: Backbone, images: Tensor, kept_on: torch.device | None = None, pooled_to: int | None = None
+) -> VisionFeatures:
     """Visual tokens and DeepStack features of uint8 (N, S, S, 3) pictures, in chunks.
 
     Args:
         kept_on: where the features go; None leaves them on the model's device. Those of a whole catalog by a large
             model are larger than a GPU's memory.
+        pooled_to: side of the square of tokens that each picture is averaged to, chunk by chunk; None keeps all.
     """
     parts = []
     for chunk in images.split(CHUNK):
         found = run_tower_batched(backbone.qwen.visual, normalise(chunk.to(backbone.device)))
+        found = found if pooled_to is None else found.pooled(pooled_to)
         parts.append(found if kept_on is None else found.to(kept_on))
     return VisionFeatures.join(parts)
 

@@ -315,6 +315,7 @@ class PooledVariant(CachedVariant):
 
     Args:
         tokens_side: of that square; 1 leaves one token a picture.
+        stored: gives the averaged tokens of the whole catalog; asked once.
     """
 
     def __init__(self, *args: Any, tokens_side: int, **kwargs: Any) -> None:
@@ -325,7 +326,7 @@ class PooledVariant(CachedVariant):
     def features(self) -> VisionFeatures:
         """The store: N pictures, tokens_side^2 tokens each."""
         assert self.stored is not None
-        return self.stored().pooled(self.tokens_side)
+        return self.stored()
 
     def _stored(self, rows: Tensor) -> VisionFeatures:
         return self.features.select(rows).to(self.device)
