@@ -120,7 +120,7 @@ def test_the_text_count_equals_torchs_counter(modeling, changes, tokens):
 
 
 @pytest.mark.parametrize("variant", ["full", "swapped", "swapped, uploads"])
-def test_what_an_answer_reports_is_within_one_percent_of_torchs_counter(variant):
+def test_what_an_answer_reports_is_within_one_percent_of_torchs_counter(variant, monkeypatch):
     """The figure of the report itself, over a whole answer of each rival: PinLab's own tower and the text stack, the
     projector, and the pin encoder's tower for uploads. The lab's head is not counted, hence not exactly."""
     torch = pytest.importorskip("torch")
@@ -149,6 +149,7 @@ def test_what_an_answer_reports_is_within_one_percent_of_torchs_counter(variant)
         asked = SwappedVariant(
             "swapped", shelf, backbone, *shared, projector=Projector(256, 64), embeddings=table, uploads=uploads
         )
+    toy.plain_attention(monkeypatch)
     for model in (backbone, tuned):
         model.use_attention("eager")  # the counter sees 0 in scaled-dot-product attention on a CPU
     images = tuple(toy.drawing(seed) for seed in range(4)) if "uploads" in variant else ()

@@ -77,11 +77,7 @@ def test_what_a_pin_takes_is_within_one_percent_of_torchs_counter(worker, text, 
     attention on a CPU. Four pictures at a time: below that mergers are filled up (see `vision._merge`)."""
     some = pins(4, text)
     worker.tuned.use_attention("eager")
-    monkeypatch.setattr(
-        torch.nn.functional,
-        "scaled_dot_product_attention",
-        lambda q, k, v, scale: ((q * scale) @ k.transpose(-1, -2)).softmax(-1) @ v,
-    )
+    toy.plain_attention(monkeypatch)
     with FlopCounterMode(display=False) as counter:
         worker.embed(some, StageTimer())
     worker.tuned.use_attention("sdpa")

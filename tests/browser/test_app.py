@@ -14,6 +14,7 @@ from tests.browser import site
 from tests.fake_lab import FakeLab, example_report, picture
 
 pytestmark = pytest.mark.browser
+LEAVING = "the page is left"
 SLOW = 60_000  # a busy machine with software WebGL
 expect.set_options(timeout=SLOW)
 
@@ -68,17 +69,26 @@ def visit(browsers: Callable[..., Browser], url: str) -> Iterator[Opened]:
                 route.abort()
 
         page.route("**/*", check)
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        leaving = []
+
+        def heard(message: str) -> None:
+            if not leaving:
+                complaints.append(message)
+
+        # Gradio breaks off what is under way when a page is left, and says so to a page that is gone.
+        page.add_init_script(f"addEventListener('beforeunload', () => console.debug('{LEAVING}'), true)")
+        page.on("console", lambda m: leaving.append(1) if m.text == LEAVING else None)
+        page.on("framenavigated", lambda _: leaving.clear())
+        page.on("console", lambda m: heard(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: heard(str(error)))
         page.goto(address)
         expect(page.locator("#right-side .pl-tile")).to_have_count(10)
         return page
 
     yield open_page
-    found = list(complaints)  # before the pages are closed: an answer that is under way then is broken off
     for context in contexts:
         context.close()
-    assert found == []
+    assert complaints == []
 
 
 def all_loaded(page: Page, selector: str, count: int) -> None:
