@@ -67,8 +67,27 @@ def release(page: Page, draws: int) -> float:
     return time.perf_counter() - start
 
 
+def pan(page: Page) -> dict:
+    """Drag one map about; milliseconds between the frames drawn meanwhile: their number, median and longest."""
+    page.evaluate("""() => {
+        window.gaps = [];
+        let last = performance.now();
+        const tick = (now) => { window.gaps.push(now - last); last = now; requestAnimationFrame(tick); };
+        requestAnimationFrame(tick);
+    }""")
+    box = page.locator(".pl-plot").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(1, 41):
+        page.mouse.move(x + 60 * math.sin(step / 6), y + 60 * math.sin(step / 9))
+    page.mouse.up()
+    gaps = sorted(page.evaluate("window.gaps"))
+    return {"pan_frame_ms": {"median": round(gaps[len(gaps) // 2], 1), "longest": round(gaps[-1], 1), "n": len(gaps)}}
+
+
 def measure(page: Page, url: str) -> dict:
-    """Open the page, open the map, draw one lasso."""
+    """Open the page, open the map, drag it about, draw one lasso."""
     page.set_default_timeout(SLOW_MS)
     page.goto(url)
     page.locator("#right-side .pl-tile").nth(9).wait_for()
@@ -79,6 +98,7 @@ def measure(page: Page, url: str) -> dict:
     page.wait_for_function("performance.getEntriesByType('resource').some(e => e.name.includes('names.bin'))")
     drawn = "Number([...document.querySelectorAll('.pl-plot')].at(-1).dataset.drawn)"
     page.wait_for_function(f"{drawn} >= 2")  # again once the titles are there
+    panned = pan(page)
     before = page.evaluate(drawn)
     page.get_by_role("button", name="Lasso").click()
     page.wait_for_function(f"{drawn} > {before}")
@@ -98,7 +118,7 @@ def measure(page: Page, url: str) -> dict:
         "lasso_drawn_s": round(drawing, 2),
         "lasso_marked_s": round(marked, 2),
         "selected": page.locator(".pl-selected").inner_text(),
-    }
+    } | panned
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Takes the README's pictures of the app: `python -m tests.browser.screenshots [FOLDER]`. Not a test.
 
-Compare and Map at 1280 and 390 pixels, light and dark, from the bundled lab; each under 500 kB.
+Compare, Map, Scoreboard and Limits at 1280 and 390 pixels, light and dark, from the bundled lab.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from tests.browser import site
 
 FOLDER = site.BUNDLED.parent / "screenshots"
 SIZES = {1280: 860, 390: 844}
-COLOURS = 96
+TALLEST = 2400  # of a picture, in pixels: the Scoreboard goes on with tables
+QUALITY = 80
 BOARD = "sailing"
 
 
 def shoot(page: Page, path: Path) -> None:
-    """The whole page as a PNG of at most COLOURS colours."""
+    """The page as a WebP, down to TALLEST."""
     page.wait_for_function(
         "[...document.images].filter(i => i.offsetParent && i.loading !== 'lazy').every(i => i.naturalWidth > 0)"
     )
     image = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-    image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image = image.convert("RGB").crop((0, 0, image.width, min(image.height, TALLEST)))
+    image.save(path, quality=QUALITY, method=6)
     print(path, f"{path.stat().st_size / 1000:.0f} kB")
 
 
@@ -68,21 +70,38 @@ def map_page(page: Page) -> None:
     page.locator(".pl-hover").wait_for(state="hidden")
 
 
+def scoreboard(page: Page) -> None:
+    """Open the Scoreboard, with its figures."""
+    page.get_by_role("tab", name="Scoreboard").click()
+    page.locator("#even-sheet .pl-figure[data-drawn]").wait_for()
+    page.wait_for_function("[...document.querySelectorAll('#score .pl-figure')].every(f => f.dataset.drawn)")
+
+
+def limits(page: Page) -> None:
+    """Open Limits, once the pictures of nothing were looked at."""
+    page.get_by_role("tab", name="Limits").click()
+    page.locator("#limit-unlike").get_by_text("Threshold").wait_for()
+
+
+PAGES = {"compare": compare, "map": map_page, "scoreboard": scoreboard, "limits": limits}
+
+
 def main() -> int:
-    """Write eight pictures."""
+    """Write sixteen pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with site.served(site.open_any_lab()) as url, sync_playwright() as playwright:
         # WebGL in software takes the cores that the answers are timed on: only the map gets it.
         plain, webgl = site.chromium(playwright), site.chromium(playwright, *site.WEBGL)
         for (width, height), scheme in product(SIZES.items(), ("light", "dark")):
-            for name, browser, prepare in (("compare", plain, compare), ("map", webgl, map_page)):
+            for name, prepare in PAGES.items():
+                browser = webgl if name == "map" else plain
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                 page.set_default_timeout(60_000)
                 page.goto(url)
                 choose_board(page)
                 prepare(page)
-                shoot(page, folder / f"{name}-{width}-{scheme}.png")
+                shoot(page, folder / f"{name}-{width}-{scheme}.webp")
                 page.close()
         plain.close()
         webgl.close()
