@@ -287,6 +287,7 @@
       state.ranges[space.id] ??= whole(state.view.frame);
       await window.Plotly.react(plot, traces(state, space.id), layout(root, state, space.id, height), {
         displaylogo: false, responsive: false, scrollZoom: true, displayModeBar: true, doubleClick: "autosize", modeBarButtons: [["toImage"]],
+        plotGlPixelRatio: Math.min(2, window.devicePixelRatio), // plotly's own is 2: four times the pixels of most screens
       });
       if (!one.wired) { one.wired = true; wire(one, space.id); }
       one.thumbnails();
