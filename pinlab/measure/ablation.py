@@ -163,7 +163,7 @@ def run_ablations(
         entry["also"] = {name: _against(scores, whole[name], interval) for name in ablation.also if name in whole}
         name = ablation.what.partition(":")[0]
         report[name] = entry
-        rows += rows_of(name, scores)
+        rows += [row | {"hits": None} for row in rows_of(name, scores)]  # numbers only: no page shows their answers
     return report, rows
 
 

@@ -157,4 +157,5 @@ def _write_rows(rows: Sequence[Row], path: Path) -> None:
     fields += [(f"{part}_held_out", pa.int64()) for part in ("strict", "cold")]
     fields += [(name, pa.float64()) for name in METRICS]
     fields += [("hits", pa.list_(pa.string()))]
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(fields)), path, compression="zstd")
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
+    pq.write_table(table, path, compression="zstd", compression_level=19)

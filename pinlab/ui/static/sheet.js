@@ -30,7 +30,7 @@
 
   function table(block) {
     const row = (cells) => el("tr", { class: block.mark && cells[0] === block.mark ? "is-subject" : null },
-      cells.map((content, i) => el(i ? "td" : "th", i ? { dir: "auto" } : { scope: "row", dir: "auto" }, cell(content))));
+      cells.map((content, i) => el(i ? "td" : "th", i ? { dir: "auto", "data-label": block.stack ? block.columns[i] : null } : { scope: "row", dir: "auto" }, cell(content))));
     return el("div", { class: block.stack ? "pl-scroll is-stacked" : "pl-scroll", tabindex: "0", role: "region", "aria-label": block.label },
       el("table", {}, el("thead", {}, el("tr", {}, block.columns.map((name) => el("th", { scope: "col" }, cell(name))))),
         el("tbody", {}, block.rows.map(row))));
