@@ -18,11 +18,11 @@ def test_readme_shows_the_report_s_numbers() -> None:
     report = read_report(ROOT / "assets" / "illustrations" / "reports")
     assert report is not None
     readme = (ROOT / "README.md").read_text()
-    bench = json.loads((ROOT / "assets" / "bench-2b.json").read_text())
-    for part, block in ((NUMBERS, summary(report)), (BENCH, bench_summary(bench))):
+    benches = [json.loads((ROOT / "assets" / f"bench-{size}.json").read_text()) for size in ("2b", "nano")]
+    for part, block in ((NUMBERS, summary(report)), (BENCH, bench_summary(*benches))):
         assert rewrite(readme, part, block) == readme, (
             "README.md drifted from the reports: run `python -m pinlab.measure.summary assets/illustrations README.md "
-            "assets/bench-2b.json`"
+            "assets/bench-2b.json assets/bench-nano.json`"
         )
     with pytest.raises(PinLabError, match="lacks the markers <!-- prices:begin -->"):
         rewrite(readme, "prices", "")

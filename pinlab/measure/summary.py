@@ -1,8 +1,8 @@
 """The report in Markdown, for README.md: every number there is printed by this command from the report.
 
-    python -m pinlab.measure.summary LAB README.md [BENCH.json]     rewrites what stands between the markers
+    python -m pinlab.measure.summary LAB README.md [BENCH.json ...]     rewrites what stands between the markers
 
-BENCH.json holds the object that `bench --json` printed.
+Each BENCH.json holds an object that `bench --json` printed.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def _rates(tried: Mapping[str, Any]) -> list[str]:
     return ["", f"Learning rates tried, on validation only: {'; '.join(parts)}."] if parts else []
 
 
-def bench_summary(report: Mapping[str, Any]) -> str:
-    """What `bench` prints for its main point, as it prints it."""
-    return "\n".join(["```", *summary_lines(report), "```"])
+def bench_summary(*reports: Mapping[str, Any]) -> str:
+    """What `bench` prints for its main point, as it prints it, for each of its reports."""
+    return "\n\n".join("\n".join(["```", *summary_lines(report), "```"]) for report in reports)
 
 
 def rewrite(readme: str, part: str, block: str) -> str:
@@ -138,21 +138,21 @@ def _list(values: list[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
 
 
-def main(lab: str, readme: str, bench: str | None = None) -> None:
-    """Rewrite the numbers of a README from a lab's report, and from one of the bench."""
+def main(lab: str, readme: str, *benches: str) -> None:
+    """Rewrite the numbers of a README from a lab's report, and from those of the bench."""
     report = read_report(Path(lab) / "reports")
     if report is None:
         raise PinLabError(f"{lab}: no report yet; run `python -m pinlab evaluate {lab}`")
     text = rewrite(Path(readme).read_text(), NUMBERS, summary(report))
-    if bench is not None:
-        text = rewrite(text, BENCH, bench_summary(json.loads(Path(bench).read_text())))
+    if benches:
+        text = rewrite(text, BENCH, bench_summary(*(json.loads(Path(bench).read_text()) for bench in benches)))
     Path(readme).write_text(text)
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:4])
+        main(*sys.argv[1:])
     except (PinLabError, TypeError) as problem:
-        usage = "python -m pinlab.measure.summary LAB README.md [BENCH.json]"
+        usage = "python -m pinlab.measure.summary LAB README.md [BENCH.json ...]"
         print(f"summary: {problem}; usage: {usage}", file=sys.stderr)
         sys.exit(2)

@@ -51,8 +51,8 @@ def open_any_lab(pace_s: float = 0.0) -> Any:
 
 
 @contextmanager
-def served(lab: Any) -> Iterator[str]:
-    """The address of an app over this lab, on a port that is free now."""
+def served(lab: Any, *sources: Any) -> Iterator[str]:
+    """The address of an app over this lab, on a port that is free now; `sources` as of `build_app`."""
     from pinlab.ui.answers import one_at_a_time
     from pinlab.ui.app import build_app, launch_options, warm_up
 
@@ -61,7 +61,7 @@ def served(lab: Any) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    demo = build_app(lab)
+    demo = build_app(lab, *sources)
     demo.launch(server_port=port, prevent_thread_lock=True, quiet=True, **launch_options(lab))
     try:
         yield f"http://127.0.0.1:{port}/"

@@ -8,9 +8,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import toy
+from checkpoints import write_checkpoint
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from pinlab.lab import open_lab
+from pinlab.ui.models import Sources
 from tests.browser import site
 from tests.browser.test_app import SLOW, Opened, browsers, choose_board, open_map, url, visit  # noqa: F401
 from tests.browser.test_refine import open_hit
@@ -95,7 +99,7 @@ def test_compare(visit: Opened, looks: Looks, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @LOOKS
-def test_map(visit: Opened, looks: Looks) -> None:
+def test_map(visit: Opened, looks: Looks, tmp_path: Path) -> None:
     page = calm(visit)
     open_map(page)
     look_at(page, looks, "the maps")
@@ -110,6 +114,48 @@ def test_map(visit: Opened, looks: Looks) -> None:
     page.locator("#map-plot tbody th button").first.click()
     expect(page.locator("#map-pin .pl-facts")).to_be_visible()
     look_at(page, looks, "a selection, a board, the table and a pin")
+    upload = tmp_path / "disc.png"
+    Image.fromarray(picture(5)).save(upload)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Place my pictures").click()
+    chooser.value.set_files(upload)
+    expect(page.locator(".pl-placed")).to_contain_text("approximate")
+    look_at(page, looks, "a picture that was placed")
+
+
+@pytest.mark.slow
+@LOOKS
+def test_a_map_without_webgl(visit: Opened, looks: Looks) -> None:
+    page = calm(visit, flags=site.NO_WEBGL)
+    open_tab(page, "Map")
+    expect(page.locator("#map-plot tbody tr")).to_have_count(25)
+    look_at(page, looks, "still pictures and the table")
+
+
+@pytest.mark.slow
+@LOOKS
+def test_models_from_outside(visit: Opened, looks: Looks, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "tiny", seed=5)
+    with site.served(open_lab(toy.trained_folder(), "cpu"), Sources(tmp_path)) as address:
+        page = calm(visit, address=address, flags=())
+        open_tab(page, "Models")
+        page.locator("#models-folder input").click()
+        page.get_by_role("option", name="tiny").click()
+        page.locator("#models-look").click()
+        expect(page.locator("#models")).to_contain_text("vision layer")
+        look_at(page, looks, "what a checkpoint holds")
+        page.locator("#models-add").click()
+        expect(page.locator("#models")).to_contain_text("tiny", timeout=2 * SLOW)
+        expect(page.locator("#models [role=progressbar]")).to_have_count(0)
+        page.locator("#models-model input").click()
+        page.get_by_role("option", name="tiny").click()
+        page.locator("#models-left").click()
+        look_at(page, looks, "a guest that was loaded")
+        open_tab(page, "Compare")
+        page.get_by_role("button", name="Recommend").click()
+        expect(page.locator("#left-side h2")).to_contain_text("tiny")
+        page.reload()
+        expect(page.locator("#left-side h2")).to_contain_text("tiny")  # a guest stays on its side
 
 
 @pytest.mark.slow
