@@ -156,6 +156,7 @@ def test_models_from_outside(visit: Opened, looks: Looks, tmp_path: Path) -> Non
         expect(page.locator("#left-side h2")).to_contain_text("tiny")
         page.reload()
         expect(page.locator("#left-side h2")).to_contain_text("tiny")  # a guest stays on its side
+        page.close()  # before its server is
 
 
 @pytest.mark.slow
@@ -201,6 +202,7 @@ def test_a_side_that_fails_and_a_lab_without_a_report(visit: Opened) -> None:
         open_tab(page, "Scoreboard")
         expect(page.locator("#score pre")).to_be_visible()
         look_at(page, looks, "no report")
+        page.close()  # before its server is
 
 
 def test_a_broken_page_is_caught(visit: Opened) -> None:

@@ -209,6 +209,7 @@ def test_an_upload_s_name_and_a_model_s_sentence_are_only_text(visit: Opened) ->
         expect(page.locator(".pl-why-section blockquote")).to_contain_text(HOSTILE_TITLES[0])
         assert page.evaluate("window.hacked") is None
         no_sideways_scroll(page)
+        page.close()  # before its server is
 
 
 def test_hostile_titles_are_only_text_in_the_evidence(visit: Opened, toy_url: str) -> None:  # noqa: F811
