@@ -32,7 +32,7 @@ from pinlab.embed.neighbours import neighbour_overlap
 from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
 from pinlab.measure.footprint import require
-from pinlab.measure.machine import processor_name
+from pinlab.measure.machine import processor_name, storages
 from pinlab.measure.report import read_report
 from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
@@ -115,22 +115,6 @@ class ModelMemory:
     held: int | None
     needed: int
     shared: int = 0
-
-
-def _storages(variant: Variant, store: VisionFeatures | None) -> dict[int, int]:
-    """Storage address -> bytes of all tensors that a variant answers from, each storage once; 0 without a model.
-
-    Args:
-        store: the visual tokens that it keeps of all pins, where they were made.
-    """
-    if not hasattr(variant, "backbone"):
-        return {}
-    held = vars(variant)
-    modules = [held[part] for part in ("backbone", "projector") if part in held]
-    tensors = [tensor for module in modules for tensor in module.parameters()]
-    tensors += [held[part] for part in ("items", "embeddings", "lm_head") if held.get(part) is not None]
-    tensors += [store.tokens, store.deepstack] if store is not None else []
-    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
 
 
 def open_lab(path: str | Path, device: str | None = None) -> Lab:
@@ -272,12 +256,16 @@ class Lab:
 
     def _memory_of(self, name: str) -> ModelMemory:
         loaded = list(self._variants.items())  # another visitor may load or unload meanwhile
-        held = {one: _storages(variant, self._store_of(one, variant)) for one, variant in loaded}
+        held = {
+            one: storages(variant, self._store_of(one, variant))
+            for one, variant in loaded
+            if one not in WITHOUT_TEXT_STACK
+        }
         if name not in held:
             folder = self.path / "models" / ("full" if name == "cached" else name)
             weights = bytes_needed(folder, self.weights, vision_layer=name in SEEING)
             return ModelMemory(name, None, weights + self._store_bytes(name))
-        theirs = {pointer for one, storages in held.items() if one != name for pointer in storages}
+        theirs = {pointer for one, sizes in held.items() if one != name for pointer in sizes}
         shared = sum(size for pointer, size in held[name].items() if pointer in theirs)
         return ModelMemory(name, sum(held[name].values()), 0, shared)
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from pinlab.catalog.images import encode_webp, read_image
 from pinlab.measure.accuracy import BoardCase, K, Variant
+from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.variants import CachedVariant
 
 POWERCAP = Path("/sys/class/powercap")
@@ -96,16 +97,24 @@ def peak_memory(variant: Variant, cases: Sequence[BoardCase]) -> int | None:
 
 def held_bytes(variant: Variant, device: torch.device) -> int:
     """Bytes of the tensors that a variant needs to answer and that lie on this device, shared ones counted once."""
-    tensors: list[Tensor] = []
+    store = variant.features if isinstance(variant, CachedVariant) and variant.stored is not None else None
+    return sum(storages(variant, store, device).values())
+
+
+def storages(variant: Any, store: VisionFeatures | None, device: torch.device | None = None) -> dict[int, int]:
+    """Storage address -> bytes of every tensor that a variant answers from, each storage once.
+
+    Args:
+        store: the visual tokens that it keeps of all pins, where they were made. device: only what lies there.
+    """
+    tensors: list[Tensor] = [store.tokens, store.deepstack] if store is not None else []
     for value in vars(variant).values():
         if isinstance(value, nn.Module):
             tensors += [*value.parameters(), *value.buffers()]
         elif isinstance(value, Tensor):
             tensors.append(value)
-    if isinstance(variant, CachedVariant) and variant.stored is not None:
-        tensors += [variant.features.tokens, variant.features.deepstack]
-    storages = [tensor.untyped_storage() for tensor in tensors if tensor.device.type == device.type]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    found = [t.untyped_storage() for t in tensors if device is None or t.device.type == device.type]
+    return {storage.data_ptr(): storage.nbytes() for storage in found}
 
 
 @dataclass(frozen=True)
