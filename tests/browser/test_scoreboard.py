@@ -38,8 +38,13 @@ def open_tab(page: Page, name: str) -> None:
 
 def set_count(page: Page, count: str) -> None:
     """Type a number of boards and leave the field, so that it has been taken before Run is pressed."""
-    page.locator("#live-count input").fill(count)
-    page.locator("#live-count input").press("Tab")
+    field = page.locator("#live-count input")
+    # The page was just opened: what is typed before its own number stands there would be written over.
+    expect(field).to_have_value(re.compile(r"\d"))
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    field.fill(count)
+    field.press("Tab")
+    expect(field).to_have_value(count)
 
 
 def open_scoreboard(page: Page) -> None:
