@@ -27,6 +27,7 @@ def main() -> int:
     from pinlab.lab import open_lab
     from pinlab.records import PinLabError
     from pinlab.ui.app import Sources, serve
+
     try:
         serve(open_lab(args.lab), args.host, args.port, Sources(args.checkpoints, args.hub))
     except PinLabError as error:

@@ -19,6 +19,7 @@ from pinlab.ui.answers import ask
 from pinlab.ui.question import conversation_view, query_of, query_words, question_of
 from pinlab.ui.taste import tray_view
 from pinlab.ui.uploads import uploads_view
+from pinlab.ui.widgets import QUICK
 
 if TYPE_CHECKING:
     from pinlab.ui.cards import Deck
@@ -40,6 +41,7 @@ class View(NamedTuple):
     strip: dict
 
 
+GAVE_UP = "() => window.PinLab.gaveUp()"
 DRAWING_S = 0.15  # a browser on two busy cores has drawn ten tiles by then
 
 
@@ -149,6 +151,22 @@ def _view(
     left, right = sides
     asked = {"problem": {"messages": problems}, "asked": asked_view, "visit": visit, "uploads": uploads}
     return View(left=left, right=right, left_cost=left_cost, right_cost=right_cost, **asked, **shaped)
+
+
+def tell_failure(event: Any, problem: gr.HTML) -> None:
+    """Have the page say that a question broke off, beside the question, and wait no longer.
+
+    For what no handler foresaw: Gradio keeps the reason from visitors, as it should, and would show nothing at all.
+
+    Args:
+        event: what asks, as Gradio gives it back. problem: the component that shows problems.
+    """
+    event.failure(broke_off, None, problem, js=GAVE_UP, **QUICK)
+
+
+def broke_off() -> dict:
+    """The view of the component `problem` then."""
+    return {"messages": [text.PROBLEM_BROKE_OFF]}
 
 
 def question_key(board: str, left: str, right: str, start: Sequence[str] = ()) -> dict:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from pinlab.ui import apart, cards, inputs, kept, refine, runs, state, text, verdict, why
-from pinlab.ui.asking import View, question_key, recommend, show_answers, shown_strip
+from pinlab.ui.asking import View, question_key, recommend, show_answers, shown_strip, tell_failure
 from pinlab.ui.cards import Deck
 from pinlab.ui.question import new_thread, read_thread
 from pinlab.ui.scoreboard import lab_report
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 FIRST_BOARD = "halloween"
 ASKING = "(...question) => window.PinLab.asking(...question)"
-GAVE_UP = "() => window.PinLab.gaveUp()"
 
 
 def first_board(lab: Lab) -> str:
@@ -259,8 +258,8 @@ def _question_events(deck: Deck, page: Page) -> None:
     pressed = gr.on([page.go.click, page.words.submit], ask_both, question, answered, **keep)
     # Gradio's picker lets go of the focus when something was picked, by mouse or by Enter. Its `input` comes twice.
     picked = page.board.blur(partial(ask_board, deck), question, [page.thread, *answered], js=ASKING, **keep)
-    for event in (pressed, picked):  # a full queue, or a value that Gradio refuses before we see it: it says so itself
-        event.failure(None, None, None, js=GAVE_UP)
+    for event in (pressed, picked):
+        tell_failure(event, page.problem)
     refine.connect(deck, page, question, answered, keep)
     key = [page.board, page.left, page.right, page.thread]
     gr.on([page.left.input, page.right.input], partial(choose_models, deck.lab), key, list(page.sides), **QUICK)

@@ -17,7 +17,7 @@ import numpy as np
 from pinlab.embed.project import place
 from pinlab.records import PinLabError
 from pinlab.ui import inputs, kept, selection, static_map, text
-from pinlab.ui.asking import show_answers
+from pinlab.ui.asking import show_answers, tell_failure
 from pinlab.ui.cards import LABEL_LENGTH, Deck, clean
 from pinlab.ui.columns import SPACES, MapData
 from pinlab.ui.compare import Page
@@ -195,7 +195,7 @@ def build(deck: Deck, data: MapData, page: Page, tabs: gr.Tabs) -> None:
     plot.forget(forgotten, own, [own, plot], **QUICK)
     upload.upload(placed, upload, [plot, upload], **ANSWERS)
     asked = plot.ask(partial(ask_with, deck), chosen, [page.board, page.thread, tabs], **QUICK)
-    asked.then(partial(show_answers, deck), page.question, page.answered, **ANSWERS)
+    tell_failure(asked.then(partial(show_answers, deck), page.question, page.answered, **ANSWERS), page.problem)
 
 
 def _radio(choices: dict[str, str], label: str, elem_id: str, scale: int) -> gr.Radio:

@@ -11,7 +11,7 @@ import gradio as gr
 from pinlab.recommend.shelf import MAX_TURN_LENGTH
 from pinlab.records import PinLabError
 from pinlab.ui import text, why
-from pinlab.ui.asking import View, recommend
+from pinlab.ui.asking import View, recommend, tell_failure
 from pinlab.ui.question import add_turn, conversation_view, effect_words, new_thread, read_thread
 from pinlab.ui.taste import changed, tray_view
 from pinlab.ui.widgets import ANSWERS, QUICK, widget
@@ -106,8 +106,11 @@ def connect(deck: Deck, page: Page, question: list, answered: list, keep: dict[s
         question: inputs of `recommend`. answered: its outputs. keep: how such events queue.
     """
     followed = [page.thread, page.line, *answered]
-    gr.on([page.refine.click, page.line.submit], partial(follow, deck), [page.line, *question], followed, **keep)
-    page.conversation.start_over(partial(start_over, deck), question, [page.thread, *answered], **keep)
+    lines = [page.refine.click, page.line.submit]
+    asked = [
+        gr.on(lines, partial(follow, deck), [page.line, *question], followed, **keep),
+        page.conversation.start_over(partial(start_over, deck), question, [page.thread, *answered], **keep),
+    ]
 
     # Gradio finds an event's data by its annotation, which it cannot read through `partial`; hence these closures.
     def explain(event: gr.EventData, visit: dict) -> Iterator[dict]:
@@ -124,11 +127,13 @@ def connect(deck: Deck, page: Page, question: list, answered: list, keep: dict[s
 
     page.why.explain_hit(_takes_event(explain), page.visit, page.why, **{**QUICK, **ANSWERS})
     found = [page.board, page.words, page.thread, *answered]
-    page.why.search_pin(_takes_event(search), question, found, **keep)
+    asked.append(page.why.search_pin(_takes_event(search), question, found, **keep))
     acts = {"like": page.why.like_pin, "unlike": page.why.unlike_pin, "remove": page.tray.take_out}
     acts |= {"undo": page.tray.undo_taste, "clear": page.tray.clear_taste}
     for act, listen in acts.items():
-        listen(shaped_by(act), question, [page.taste, *answered], **keep)
+        asked.append(listen(shaped_by(act), question, [page.taste, *answered], **keep))
+    for event in asked:
+        tell_failure(event, page.problem)
 
 
 def _takes_event(handler: Callable) -> Callable:

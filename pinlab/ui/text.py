@@ -31,6 +31,10 @@ STRIP_LABEL = "Pins shown to both models"
 
 PROBLEM_NOTHING = "There is nothing to ask yet: choose a board, add a picture or write some words."
 KEPT_PICTURES = "Pictures are not kept over a refresh, only words and choices. Add yours again to ask with them."
+PROBLEM_BROKE_OFF = (
+    "This question broke off, and the answers below are still the ones before. Ask again; if it happens again, the "
+    "server's log says why."
+)
 PROBLEM_LEFT_OUT = "{message} It was left out."
 PROBLEM_TOO_MANY = "{count} pictures are too many for one question: at most {limit}."
 PROBLEM_TOO_LONG = "The words are {count} characters long: at most {limit}."

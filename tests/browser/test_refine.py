@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from pinlab.ui import text
 from tests.browser import site
 from tests.browser.test_app import (  # noqa: F401 - fixtures
     Opened,
@@ -192,6 +195,33 @@ def test_only_boards_where_they_disagree(visit: Opened) -> None:  # noqa: F811
     page.get_by_label("Only boards where they disagree").uncheck()
     page.get_by_role("button", name="Recommend").click()
     expect(page.locator("#total-requests .pl-big")).to_have_text("2")
+
+
+def test_a_question_that_breaks_off_leaves_nothing_waiting(visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    lab = FakeLab(pace_s=0.6)  # longer than the page is patient
+
+    def break_off(images: object) -> None:
+        raise AssertionError("on purpose")
+
+    monkeypatch.setattr(lab, "recognise", break_off)  # outside of either model, where nobody expects it
+    with site.served(lab) as address:
+        page = visit(address)
+        picture_file = {"name": "disc.png", "mimeType": "image/png", "buffer": png(picture(5))}
+        page.locator("#words input[type=file]").set_input_files(picture_file)
+        expect(page.locator("#words .thumbnail-item")).to_have_count(1)
+        page.get_by_role("button", name="Recommend").click()
+        expect(page.locator("#left-side .pl-grid")).to_have_attribute("aria-busy", "true")
+        expect(page.locator("#problem [role=alert]")).to_contain_text(text.PROBLEM_BROKE_OFF)
+        expect(page.locator("#left-side .pl-grid")).to_have_attribute("aria-busy", "false")
+        expect(page.locator("#left-side .pl-tile")).to_have_count(10)
+        page.close()  # before its server is
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A uint8 (H, W, 3) picture as a file."""
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, "png")
+    return held.getvalue()
 
 
 def test_an_upload_s_name_and_a_model_s_sentence_are_only_text(visit: Opened) -> None:  # noqa: F811

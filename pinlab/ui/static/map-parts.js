@@ -111,6 +111,7 @@
     function regroup() {
       if (grouped === state.groups) return;
       grouped = state.groups;
+      if (column === 5) ordered = ""; // another board has other groups by the same names
       group = new Uint16Array(state.data.points.count);
       grouped.forEach(({ rows }, code) => rows.forEach((row) => { group[row] = code; }));
     }
@@ -130,7 +131,7 @@
     }
 
     function sorted() {
-      const now = `${column}|${falling}|${column === 4 ? JSON.stringify(state.view.marks) : column === 5 ? grouped[0]?.key : ""}`;
+      const now = `${column}|${falling}|${column === 4 ? JSON.stringify(state.view.marks) : ""}`;
       if (now === ordered) return order;
       const collator = new Intl.Collator(undefined, { sensitivity: "base", numeric: true }), key = sortKey(), sign = falling ? -1 : 1;
       const keys = Array.from({ length: state.data.points.count }, (_, row) => key(row));

@@ -513,7 +513,7 @@
     return [board ?? "", ...more];
   }
 
-  // Gradio itself refused a question, and has said why: the answers on the page stay what they are.
+  // A question broke off: the answers on the page stay what they are (`tell_failure` in pinlab/ui/asking.py).
   const gaveUp = () => waiting(false);
 
   // What the browser keeps of the page's fields; read again by pinlab/ui/kept.py.
