@@ -160,6 +160,78 @@ def test_cmyk_jpeg_with_and_without_profile() -> None:
     assert read_image(wrong).min() > 250
 
 
+def profile(space: bytes, gamma: float, columns: tuple = ()) -> bytes:
+    """A colour profile by hand: grey, or RGB with the XYZ of its three primaries."""
+
+    def number(value: float) -> bytes:
+        return struct.pack(">i", round(value * 65536))
+
+    def xyz(values: tuple) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(map(number, values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    tags = [(b"desc", b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + b"\0" * 79)]
+    tags += [(b"cprt", b"text\0\0\0\0none\0\0\0\0"), (b"wtpt", xyz((0.9642, 1, 0.8249)))]
+    tags += [(name + b"XYZ", xyz(c)) for name, c in zip((b"r", b"g", b"b"), columns, strict=False)]
+    tags += [(name + b"TRC", curve) for name in ((b"r", b"g", b"b") if columns else (b"k",))]
+    at, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags:
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data
+    head = struct.pack(">I", at + len(body)) + b"\0" * 4 + b"\2\x40\0\0mntr" + space + b"XYZ "
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28 + xyz((0.9642, 1, 0.8249))[8:]
+    return head + b"\0" * 48 + table + body
+
+
+P3 = profile(b"RGB ", 2.2, ((0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1572, 0.0666, 0.7841)))
+GREY_18 = profile(b"GRAY", 1.8)
+GREEN, SHOWN = (100, 200, 100), (43, 204, 85)  # as stored in Display P3, and what sRGB shows for it
+
+
+def flat(mode: str, colour: object) -> Image.Image:
+    return Image.new(mode, (32, 32), colour)
+
+
+PROFILED = {
+    "RGB PNG": (flat("RGB", GREEN), "PNG", P3, SHOWN),
+    "RGB JPEG": (flat("RGB", GREEN), "JPEG", P3, SHOWN),
+    "RGB WebP": (flat("RGB", GREEN), "WEBP", P3, SHOWN),
+    "palette": (flat("RGB", GREEN).quantize(4), "PNG", P3, SHOWN),
+    "opaque RGBA": (flat("RGBA", (*GREEN, 255)), "PNG", P3, SHOWN),
+    "half transparent": (flat("RGBA", (*GREEN, 128)), "PNG", P3, (149, 229, 170)),
+    "clear": (flat("RGBA", (*GREEN, 0)), "PNG", P3, WHITE),
+    "grey": (flat("L", 100), "PNG", GREY_18, (119, 119, 119)),
+    "grey JPEG": (flat("L", 100), "JPEG", GREY_18, (119, 119, 119)),
+    "grey with alpha": (flat("LA", (100, 255)), "PNG", GREY_18, (119, 119, 119)),
+    "16-bit grey": (Image.fromarray(np.full((32, 32), 25700, np.uint16)), "PNG", GREY_18, (119, 119, 119)),
+    "grey, another's profile": (flat("L", 100), "PNG", P3, (100, 100, 100)),
+    "RGB, another's profile": (flat("RGB", GREEN), "PNG", GREY_18, GREEN),
+    "broken profile": (flat("RGB", GREEN), "PNG", b"junk" * 40, GREEN),
+}
+
+
+@pytest.mark.parametrize(("picture", "kind", "icc", "shown"), PROFILED.values(), ids=PROFILED)
+def test_colour_profiles_are_applied(picture: Image.Image, kind: str, icc: bytes, shown: tuple) -> None:
+    quality = {} if kind == "PNG" else {"quality": 100}
+    found = read_image(saved(picture, kind, icc_profile=icc, **quality))[5, 5]
+    assert np.abs(found.astype(int) - shown).max() <= (1 if kind == "PNG" else 12), found
+
+
+@pytest.mark.parametrize("background", [0, 1])
+def test_a_gif_frame_smaller_than_its_canvas_lies_on_white(background: int) -> None:
+    frame = flat("P", 1)
+    frame.putpalette([255, 0, 0, 0, 0, 255])
+    data = bytearray(saved(frame, "GIF"))
+    data[6:10], data[11] = struct.pack("<HH", 60, 50), background
+    at = data.index(b",", 13 + 3 * (2 << (data[10] & 7)))
+    data[at + 1 : at + 5] = struct.pack("<HH", 10, 5)
+    picture = read_image(bytes(data))
+    assert picture.shape == (50, 60, 3)
+    assert (picture[5:37, 10:42] == (0, 0, 255)).all()
+    picture[5:37, 10:42] = 255
+    assert (picture == 255).all()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_once_and_metadata_gone(orientation: int) -> None:
     upright = Image.new("RGB", (40, 24), WHITE)

@@ -55,7 +55,7 @@ def read_image(data: bytes | Path, name: str = "the picture") -> np.ndarray:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             _check_size(image.size, name)
             image.load()
-            rgb = _to_rgb(_upright(image))
+            rgb = _to_rgb(_upright(_on_whole_canvas(image)))
     except PinLabError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -177,6 +177,17 @@ def _unknown_format(raw: bytes, name: str) -> str:
     return f"{name}: this file is no picture, or is damaged; {taken}, so {_ASK}"
 
 
+def _on_whole_canvas(image: Image.Image) -> Image.Image:
+    """A GIF whose first frame is smaller than its canvas, with the rest transparent, as browsers show it. Pillow fills
+    it with the background colour, which browsers ignore."""
+    frame = getattr(image, "dispose_extent", None)
+    if image.format != "GIF" or frame is None or frame == (0, 0, *image.size):
+        return image
+    canvas = Image.new("RGBA", image.size)
+    canvas.paste(image.convert("RGBA").crop(frame), frame[:2])
+    return canvas
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """Apply EXIF orientation; EXIF that cannot be parsed is no reason to refuse the picture."""
     try:
@@ -186,29 +197,33 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _deep_to_rgb(image)
-    if image.mode == "CMYK":
-        return _cmyk_to_rgb(image)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        page = Image.new("RGB", layer.size, WHITE)
-        page.paste(layer, mask=layer.getchannel("A"))
-        return page
-    return image.convert("RGB")
+    profile = image.info.get("icc_profile")
+    deep = image.mode.startswith(("I", "F"))  # Pillow reads no transparency with 16 bits
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data and not deep else None
+    if deep:
+        image = _deep_to_grey(image)
+    elif image.mode in ("1", "LA", "La"):
+        image = image.convert("L")
+    elif image.mode not in ("L", "CMYK"):
+        image = image.convert("RGB")
+    rgb = _to_srgb(image, profile)
+    if alpha is None:
+        return rgb
+    page = Image.new("RGB", rgb.size, WHITE)
+    page.paste(rgb, mask=alpha)
+    return page
 
 
-def _deep_to_rgb(image: Image.Image) -> Image.Image:
+def _deep_to_grey(image: Image.Image) -> Image.Image:
     """16-bit greys to 8 bits. Pillow's own `convert` clips at 255, which turns nearly everything white."""
     grey = np.asarray(image).astype(np.float32)
     top = 65535.0 if image.mode.startswith("I") else max(float(np.nanmax(grey)), 1.0)
     eight = np.clip(np.nan_to_num(grey) / top * 255.0 + 0.5, 0, 255).astype(np.uint8)
-    return Image.fromarray(eight).convert("RGB")
+    return Image.fromarray(eight)
 
 
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """Print colours through the embedded profile; Pillow already undid the inversion of Adobe files on decoding."""
-    profile = image.info.get("icc_profile")
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """A grey, RGB or CMYK picture through its colour profile. Pillow already undid the inversion of Adobe's CMYK."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -216,7 +231,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
             if converted is not None:
                 return converted
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # a broken profile: the plain formula below is still a fair picture
+            pass  # a broken profile, or one of another kind of picture: the plain formula is still a fair picture
     return image.convert("RGB")
 
 
