@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +181,122 @@ def test_bad_metadata(tmp_path: Path, metadata: str, says: str) -> None:
     with pytest.raises(PinLabError, match=says) as caught:
         build_folder(tmp_path / "lab")
     assert "\n" not in str(caught.value)
+
+
+# Signs that shells, glob patterns, addresses and columns of paths take for something else.
+@pytest.mark.parametrize(
+    "name", ["photos [2024]", "a::b", "what?", "s *", "{a,b}", "~", "50%41", "hf:x", "k=v", "a\\b", "file:x"]
+)
+def test_a_path_is_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(2):
+        picture(tmp_path / name / name / f"{i}.png", i)
+        picture(tmp_path / name / "other" / f"{i}.png", 2 + i)
+    sibling = name.replace("?", "x").replace("*", "x").replace("[2024]", "2")
+    if sibling != name:
+        picture(tmp_path / sibling / "stranger" / "x.png", 9)
+    catalog = build_folder(tmp_path / name)
+    assert boards(catalog) == {name: 2, "other": 2}
+    monkeypatch.chdir(tmp_path / name)  # relative, so that the name stands at the beginning
+    write_catalog(build_folder(Path(name).parent), Path(name) / "lab")
+    assert read_catalog(Path(name) / "lab").content_hash == catalog.content_hash
+
+
+def reasons(catalog: object) -> dict[str, str]:
+    return {entry["file"]: entry["reason"] for entry in catalog.provenance["skipped"]}
+
+
+def two_boards(folder: Path) -> Path:
+    picture(folder / "a" / "1.png", 1)
+    picture(folder / "b" / "2.png", 2)
+    return folder
+
+
+def test_no_stray_file_stops_a_build_and_each_is_listed(tmp_path: Path) -> None:
+    two_boards(tmp_path)
+    strays = {
+        "old.zip": b"PK\3\4" + b"\0" * 40, "a/old.tar.gz": b"\x1f\x8b", "b/notes.txt": b"x", "a/film.mp4": b"\0",
+        "metadata.xlsx": b"PK", "b/raw.cr2": b"II", "a/broken.jpg": b"none", "no suffix": b"",
+    }  # fmt: skip
+    for name, data in strays.items():
+        (tmp_path / name).write_bytes(data)
+    for name in ("Thumbs.db", ".DS_Store", "a/._notes"):  # what a system leaves is not worth a line
+        (tmp_path / name).write_bytes(b"\0")
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would wait for ever
+    found = reasons(build_folder(tmp_path))
+    assert set(found) == {*strays, "pipe.png"}
+    assert "archive" in found["old.zip"]
+    assert "metadata.csv" in found["metadata.xlsx"]
+    assert found["pipe.png"] == "no plain file"
+
+
+def test_hidden_pictures_are_said_to_be_hidden(tmp_path: Path) -> None:
+    two_boards(tmp_path)
+    for name in (".hidden.png", "a/._1.png", ".thumbs/3.png", "b/.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(tmp_path / "x.png", 3).rename(tmp_path / name)
+    found = reasons(build_folder(tmp_path))
+    assert set(found) == {".hidden.png", "a/._1.png", ".thumbs/3.png", "b/.png"}
+    assert all(reason.startswith("hidden") for reason in found.values())
+    (tmp_path / "metadata.csv").write_text("file_name\na/1.png\nb/2.png\nb/.png\n")  # who names one has it taken
+    assert len(build_folder(tmp_path)) == 3
+
+
+def test_links_are_followed_inside_and_to_plain_files_and_listed_else(tmp_path: Path) -> None:
+    source, outside = two_boards(tmp_path / "source"), tmp_path / "outside"
+    picture(outside / "far.png", 3)
+    (source / "a" / "far.png").symlink_to(outside / "far.png")
+    (source / "best").symlink_to(source / "b")
+    (source / "a" / "round").symlink_to(source)
+    (source / "away").symlink_to(outside)
+    (source / "a" / "gone.png").symlink_to(outside / "gone.png")
+    (source / "a" / "zero.png").symlink_to("/dev/zero")
+    (source / "b" / "itself.png").symlink_to(source / "b" / "itself.png")
+    catalog = build_folder(source)
+    assert boards(catalog) == {"a": 2, "b": 1, "best": 1}
+    found = reasons(catalog)
+    assert set(found) == {"a/round", "away", "a/gone.png", "a/zero.png", "b/itself.png", "best/itself.png"}
+    assert "outside" in found["away"]
+    assert "lies in" in found["a/round"]
+    (source / "metadata.csv").write_text("file_name,boards\naway/far.png,x\na/1.png,y\n")
+    with pytest.raises(PinLabError, match="outside this folder"):
+        build_folder(source)
+
+
+def test_names_that_are_not_utf_8_are_built_and_listed(tmp_path: Path) -> None:
+    two_boards(tmp_path)
+    bad = os.fsdecode(b"caf\xe9")
+    picture(tmp_path / bad / f"{bad}.png", 3)
+    (tmp_path / f"{bad}.heic").write_bytes(b"x")
+    catalog = build_folder(tmp_path)
+    assert boards(catalog) == {"a": 1, "b": 1, "caf\ufffd": 1}
+    assert list(reasons(catalog)) == ["caf\ufffd.heic"]
+    write_catalog(catalog, tmp_path / bad / "out")
+    assert read_catalog(tmp_path / bad / "out").content_hash == catalog.content_hash
+    assert build_folder(tmp_path / bad / "..").content_hash == catalog.content_hash
+
+
+def test_columns_that_are_not_ours_are_ignored(tmp_path: Path) -> None:
+    two_boards(tmp_path)
+    names = ("image", "label", "id", "__index_level_0__", "objects", "split", "image_file_name")
+    rows = [
+        {"file_name": name, "title": "x"} | dict.fromkeys(names, "https://example.org/1.png")
+        for name in ("a/1.png", "b/2.png")
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert boards(build_folder(tmp_path)) == {"a": 1, "b": 1}
+
+
+def test_names_in_metadata_are_found_as_other_systems_spell_them(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / unicodedata.normalize("NFD", "é  two spaces.png"), 1)
+    picture(tmp_path / "b" / "2.png", 2)
+    composed = unicodedata.normalize("NFC", "é  two spaces.png")
+    (tmp_path / "metadata.csv").write_text(f"file_name,title\na\\{composed},x\n{tmp_path / 'b' / '2.png'},y\n")
+    assert boards(build_folder(tmp_path)) == {"a": 1, "b": 1}
+    (tmp_path / "a" / "metadata.csv").write_text("file_name,title\n../b/2.png,z\n")  # two folders, each with its own
+    assert boards(build_folder(tmp_path)) == {"a": 1, "b": 1}
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "b/2.png"}')
+    with pytest.raises(PinLabError, match=r"two metadata files, metadata\.csv and metadata\.jsonl"):
+        build_folder(tmp_path)
 
 
 def test_datasets_is_not_loaded_with_the_module() -> None:
