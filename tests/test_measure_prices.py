@@ -35,6 +35,13 @@ def report() -> dict:
     }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_file_is_read_in_whatever_unicode_an_editor_saved_it(encoding: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    path.write_bytes(json.dumps({"own": OWN | {"name": "Würfel"}}, ensure_ascii=False).encode(encoding))
+    assert read_prices(path).own.name == "Würfel"
+
+
 def test_a_file_with_both_prices(tmp_path: Path) -> None:
     entered = read_prices(written(tmp_path, {"own": OWN, "api": API}))
     assert (entered.own.name, entered.own.usd_per_hour, entered.own.source) == ("our rack", 0.5, "invoice 12")

@@ -72,7 +72,7 @@ def read_prices(path: Path) -> Entered:
         PinLabError: it cannot be read, is of another shape, or a price, date or source is missing or impossible.
     """
     try:
-        given = json.loads(Path(path).read_text(encoding="utf-8"))
+        given = json.loads(Path(path).read_bytes())  # whatever UTF it is in, with a mark or without
     except (OSError, ValueError) as error:
         raise PinLabError(f"{path}: not a readable price file ({error}); {SHAPE}") from error
     if not isinstance(given, dict) or not given or set(given) - {"own", "api"}:
