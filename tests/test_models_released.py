@@ -217,6 +217,36 @@ def preprocessor_of(pixels: object) -> Callable[[Path], str]:
     return breaks
 
 
+def as_part(folder: Path, **others: object) -> None:
+    """The preprocessor's file as transformers 5 saves it: a part of processor_config.json."""
+    path = folder / "preprocessor_config.json"
+    parts = {"image_processor": json.loads(path.read_text()), "processor_class": "Qwen3VLProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(parts | others))
+    path.unlink()
+
+
+def test_the_preprocessor_may_be_a_part_of_processor_config(broken: Path) -> None:
+    side = released.look_into(broken).side
+    as_part(broken, video_processor={"video_processor_type": "Qwen3VLVideoProcessor"})
+    assert released.look_into(broken).side == released.side_of(broken) == side
+
+
+def test_the_part_is_read_before_the_file_of_its_own(broken: Path) -> None:
+    old = (broken / "preprocessor_config.json").read_text()
+    as_part(broken)
+    (broken / "preprocessor_config.json").write_text("{}")  # transformers, too, reads the part first
+    assert released.look_into(broken).side > 0
+    (broken / "processor_config.json").write_text('{"processor_class": "Qwen3VLProcessor"}')
+    (broken / "preprocessor_config.json").write_text(old)
+    assert released.look_into(broken).side > 0
+
+
+def test_a_broken_processor_config_names_itself(broken: Path) -> None:
+    as_part(broken, image_processor=[1])
+    with pytest.raises(PinLabError, match="config.json is no image preprocessor"):
+        released.look_into(broken)
+
+
 WRONG = {
     "no config": missing("config.json"),
     "another model": other_model,

@@ -1,8 +1,9 @@
 """A Qwen3-VL checkpoint in the released Hugging Face layout: found, looked into, and read part by part.
 
 config.json, model*.safetensors with model.safetensors.index.json where there are several, tokenizer files,
-preprocessor_config.json. What is wrong with a folder is said from its small files and the shards' headers, before a
-weight is read. Safetensors only, no code from a checkpoint. Lab folders of models have the same layout.
+preprocessor_config.json or processor_config.json. What is wrong with a folder is said from its small files and the
+shards' headers, before a weight is read. Safetensors only, no code from a checkpoint. Lab folders of models have the
+same layout.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from pinlab.models.nano import IMAGE_SIDE
 from pinlab.records import PinLabError
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 SMALL = ("*.json", "*.jinja", "merges.txt")
 WANTED = ("*.safetensors", *SMALL)
 TEXT, VISION = "language_model.", "visual."
@@ -81,7 +83,7 @@ class Contents:
     """A checkpoint that was looked into and found whole.
 
     Args:
-        side: pixels to which pictures are letterboxed, from preprocessor_config.json.
+        side: pixels to which pictures are letterboxed, see `image_side`.
         parameters, bytes_: of "vision layer" and "text stack", as stored.
         dtype: of the weights as stored.
     """
@@ -229,7 +231,7 @@ def read_config(folder: Path) -> Qwen3VLConfig:
     if not path.is_file():
         raise PinLabError(f"{folder}: no checkpoint here (config.json is missing); {_AGAIN}")
     try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+        kind = json.loads(path.read_bytes())["model_type"]
         if kind != "qwen3_vl":
             raise PinLabError(f"{path}: a {kind} model; the surgery is for dense Qwen3-VL (model_type qwen3_vl)")
         return Qwen3VLConfig.from_pretrained(folder)
@@ -247,7 +249,7 @@ def shard_of(folder: Path) -> dict[str, Path]:
     paths = [folder / SINGLE]
     if index.is_file():
         try:
-            paths = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+            paths = [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PinLabError(f"{index} is no list of shards ({_line(error)}); {_AGAIN}") from error
     if any(path.parent != folder for path in paths):
@@ -319,21 +321,22 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 def image_side(folder: Path, config: Qwen3VLConfig) -> int:
     """Pixels to which a square picture is brought: the fewest that the checkpoint's own preprocessing allows.
 
-    Of the released checkpoints' `size.shortest_edge`, 65,536 pixels in all, this makes 256.
+    Read from preprocessor_config.json or processor_config.json. Of the released checkpoints' `size.shortest_edge`,
+    65,536 pixels in all, this makes 256.
 
     Raises:
-        PinLabError: preprocessor_config.json is missing, or asks for pictures that this tower's patches do not fit.
+        PinLabError: there is no such file, or it asks for pictures that this tower's patches do not fit.
     """
-    path = folder / "preprocessor_config.json"
+    path = folder / PREPROCESSORS[0]
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        path, record = _preprocessing(folder)
         pixels = record["size"]["shortest_edge"]
         if not isinstance(pixels, int) or pixels < 1:
             raise ValueError(f"size.shortest_edge is {pixels!r}, not a number of pixels")
         mean, std = record.get("image_mean"), record.get("image_std")
     except FileNotFoundError as error:
         raise PinLabError(f"{path} is missing: it says how pictures are shown to the tower; {_AGAIN}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PinLabError(f"{path} is no image preprocessor of a Qwen3-VL ({_line(error)}); {_AGAIN}") from error
     vision = cast(Any, config.vision_config)
     unit = vision.patch_size * vision.spatial_merge_size
@@ -342,9 +345,21 @@ def image_side(folder: Path, config: Qwen3VLConfig) -> int:
     return max(unit, math.isqrt(pixels) // unit * unit)
 
 
+def _preprocessing(folder: Path) -> tuple[Path, Any]:
+    """The file that says how pictures are prepared, and what it says. transformers 5 saves it as a part of
+    processor_config.json, which it reads first where both are there."""
+    whole = folder / PREPROCESSORS[1]
+    if whole.is_file():
+        record = json.loads(whole.read_bytes())
+        if "image_processor" in record:
+            return whole, record["image_processor"]
+    path = folder / PREPROCESSORS[0]
+    return path, json.loads(path.read_bytes())
+
+
 def side_of(folder: Path) -> int:
     """Pixels of a picture's side for a lab's model folder, which for the preset `nano` needs no preprocessor file."""
-    if not (folder / "preprocessor_config.json").is_file():
+    if not any((folder / name).is_file() for name in PREPROCESSORS):
         return IMAGE_SIDE
     return image_side(folder, read_config(folder))
 
