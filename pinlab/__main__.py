@@ -186,7 +186,7 @@ def bench(
 
 @cli.command()
 def verify(lab: LabPath, as_json: AsJson = False) -> None:
-    """Measure the exactness table: cached is full, swapped is a plain Qwen3 ... Exit 1 when a row fails."""
+    """Measure what must be the same: cached and full, swapped and a plain Qwen3 ... Exit 1 when a row fails."""
     from pinlab.lab import open_lab
     from pinlab.release import verify_lab, verify_record
 
@@ -229,7 +229,7 @@ def _verdict(passed: bool | None) -> str:
 def _measured(row: Row) -> str:
     if row.difference is None:
         return row.reason
-    return f"{row.difference:.1e} (bound {'0.0' if row.bound == 0 else f'< {row.bound:.0e}'})"
+    return f"{'exact' if row.exact else f'{row.difference:.1e}'} (bound {row.bound:.0e})"
 
 
 def answer_record(variant: str, answer: Answer) -> dict:

@@ -1,4 +1,4 @@
-"""What leaves a lab, and the proof that it is exact: the verbs export and verify.
+"""What leaves a lab, and the proof that it answers as the lab does: the verbs export and verify.
 
 Both load the models through the lab, as every answer does, and hand tensors to the writer and to the checks.
 """
@@ -110,7 +110,7 @@ def verify_record(lab: Lab, rows: Sequence[Row]) -> dict:
         "device": lab.device,
         "dtype": lab.dtype,
         "threads": torch.get_num_threads(),
-        "rows": [plain(asdict(row) | {"passed": row.passed}) for row in rows],
+        "rows": [plain(asdict(row) | {"passed": row.passed, "exact": row.exact}) for row in rows],
         **{
             word: sum(row.passed is value for row in rows)
             for word, value in (("passed", True), ("failed", False), ("not_checked", None))

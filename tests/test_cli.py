@@ -315,6 +315,7 @@ def test_verify_prints_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     lines = out.splitlines()
     assert len(lines) == 17
     assert all(line.startswith("pass") for line in lines[:16])
+    assert "exact (bound 0e+00)" in lines[0]
     assert lines[16] == "16 of 16 pass on cpu, float32"
     assert "measuring cached vs full" in err
 
@@ -328,9 +329,10 @@ def test_verify_exits_1_when_a_row_fails(monkeypatch: pytest.MonkeyPatch, capsys
     assert set(table) == {"lab", "device", "dtype", "threads", "rows", "passed", "failed", "not_checked"}
     assert (table["passed"], table["failed"], table["not_checked"]) == (15, 1, 0)
     (failed,) = [row for row in table["rows"] if not row["passed"]]
-    assert set(failed) == {"name", "compares", "bound", "dtype", "difference", "reason", "passed"}
+    assert set(failed) == {"name", "compares", "bound", "dtype", "difference", "reason", "passed", "exact"}
     assert failed["name"] == "swapped vs exported Qwen3"
     assert failed["difference"] > failed["bound"]
+    assert failed["exact"] is False
 
 
 def test_help_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from pinlab.measure import bench, bench_page, footprint
 from pinlab.measure.bench import Bench, Point, make_setup, run_bench
 from pinlab.measure.bench_cost import VARIANTS, Shapes
 from pinlab.models import features
-from pinlab.models.vision import MERGED_ROWS, run_tower_batched
+from pinlab.models.vision import run_tower_batched
 from pinlab.records import PinLabError
 
 POINT = Point(3, 64)
@@ -64,7 +64,7 @@ def test_the_causes_of_the_saving_add_up(size: str, point: Point) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_an_answer_costs_what_is_counted(variant: str) -> None:
     """torch's own counter, with plain attention since it sees 0 in the fused one on a CPU: the text stack is told to,
-    the tower uses it where gradients are wanted. Pictures large enough that no merger is filled up."""
+    the tower uses it where gradients are wanted."""
     setup = make_setup("nano", "cpu")
     rig = Bench(setup)
     for module in (rig.backbone, rig.projector, rig.tower):
@@ -72,7 +72,6 @@ def test_an_answer_costs_what_is_counted(variant: str) -> None:
     rig.backbone.use_attention("eager")
     rig.tower.requires_grad_(True)
     point = Point(3, 128)
-    assert MERGED_ROWS <= 3 * 16
     see, timer = rig._seer(variant, point), StageTimer()
     with FlopCounterMode(display=False) as counter:
         vector = rig._answer(variant, point, see, timer)

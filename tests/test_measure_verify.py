@@ -34,7 +34,7 @@ ROWS = [
     "tower output re-injected", "full vs released pass", "cached vs full", "swapped vs exported Qwen3",
     *(f"{row}: {name}" for name in ("full", "swapped") for row in BOTH),
 ]  # fmt: skip
-EXACT = ("tower output", "cached", "two threads", "order", "saved")
+EXACT = ("tower output", "two threads", "order")  # the same calls on the same shapes
 NUDGE = 1e-3  # what a broken part is off by
 
 
@@ -66,7 +66,8 @@ def test_every_row_passes_on_a_trained_lab() -> None:
     assert [row.name for row in rows if not row.passed] == []
     assert {row.dtype for row in rows} == {"float32"}
     for row in rows:
-        assert row.bound == (0.0 if row.name.startswith(EXACT) else 1e-5), row.name
+        export, single = row.name == "swapped vs exported Qwen3", torch.finfo(torch.float32).eps
+        assert row.bound == (0.0 if row.name.startswith(EXACT) else 1e-5 if export else 128 * single), row.name
         assert row.difference is not None
         assert row.reason == ""
 
@@ -82,8 +83,44 @@ def test_every_row_passes_in_a_short_dtype(dtype: torch.dtype) -> None:
         assert row.dtype == ("float32" if export else lab.dtype)
         if not row.name.startswith(EXACT):
             assert row.bound == (1e-5 if export else 4 * torch.finfo(dtype).eps)
-    shapes = [cast(float, row.difference) for row in rows if row.name.startswith("padding")]
-    assert max(shapes) > 1e-5  # float32's bound would be broken
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_row_passes_on_a_processor_that_sums_in_another_order(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An Intel Xeon with AMX does: `cached` is then not `full` to the last bit, and need not be."""
+    toy.other_kernels(monkeypatch)
+    lab = toy.short_lab(dtype)
+    rows = verify_lab(lab)
+    assert {row.name: row.difference for row in rows if not row.passed} == {}
+    (cached,) = [row for row in rows if row.name == "cached vs full"]
+    assert cached.exact is False
+    assert cast(float, cached.difference) < cached.bound / 4  # it is not a near thing
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("fault", ["a stale token", "a stale DeepStack feature", "another pin's row"])
+def test_a_wrong_store_fails_on_any_processor(
+    fault: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One token of one pin is enough, of the query that shows most pins."""
+    toy.other_kernels(monkeypatch)
+    lab = toy.short_lab(dtype)
+    full, cached = (copy.copy(cast(Any, lab.variant(name))) for name in ("full", "cached"))
+    query = max(sample_queries(lab), key=lambda query: len(query.pins))
+    row, other = full.shelf.rows(query.pins)[:2].tolist()
+    found = cached.features
+    tokens, deepstack = found.tokens.clone(), found.deepstack.clone()
+    if fault == "a stale token":
+        tokens[row, 4] = found.tokens[other, 4]
+    elif fault == "a stale DeepStack feature":
+        deepstack[1, row, 4] = found.deepstack[1, other, 4]
+    else:
+        tokens[row], deepstack[:, row] = found.tokens[other], found.deepstack[:, other]
+    cached.stored = lambda: VisionFeatures(tokens, deepstack)
+    subject = Subject(full, cached, None, lambda: None, partial(write_swapped, lab))
+    assert row_of("cached vs full", subject, [query]).passed is False
 
 
 def test_an_export_of_a_lab_in_bfloat16_is_held_to_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,15 +178,19 @@ def test_a_batched_tower_that_differs_fails(
     assert row_of("full vs released pass", subject, queries).passed is False
 
 
-def test_a_store_that_is_off_in_the_last_digit_fails(subject: Subject, queries: list[Query]) -> None:
+@pytest.mark.parametrize(("off_by", "passed"), [(2**-22, True), (1e-4, False)])
+def test_a_store_may_be_off_in_its_last_digits_only(
+    off_by: float, passed: bool, subject: Subject, queries: list[Query]
+) -> None:
     cached = subject.cached
     assert cached is not None
     assert cached.stored is not None
     found = cached.stored()
-    cached.stored = lambda: VisionFeatures(found.tokens * (1 + 2**-22), found.deepstack)
+    cached.stored = lambda: VisionFeatures(found.tokens * (1 + off_by), found.deepstack)
     row = row_of("cached vs full", subject, queries)
-    assert row.passed is False
-    assert 0 < cast(float, row.difference) < 1e-4
+    assert row.passed is passed
+    assert row.exact is False
+    assert cast(float, row.difference) == pytest.approx(off_by, rel=0.9)
 
 
 def swap_weights(path: Path) -> None:
@@ -303,7 +344,9 @@ def test_an_untrained_lab_has_nothing_to_verify(tmp_path: Path) -> None:
      (math.nan, 1e-5, False), (None, 0.0, None)],
 )  # fmt: skip
 def test_a_bound_is_kept_or_not(difference: float | None, bound: float, passed: bool | None) -> None:
-    assert Row("a", "b and c", bound, "float32", difference).passed is passed
+    row = Row("a", "b and c", bound, "float32", difference)
+    assert row.passed is passed
+    assert row.exact is (None if difference is None else difference == 0)
 
 
 def test_one_nan_is_not_hidden_by_what_follows(subject: Subject, queries: list[Query]) -> None:

@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from pinlab.catalog.images import letterbox
-from pinlab.models import nano
-from pinlab.models.backbone import Backbone
 from pinlab.models.features import tower_outputs
 from pinlab.models.vision import (
     VisionFeatures,
@@ -103,16 +101,6 @@ def test_pictures_of_one_batch_do_not_see_each_other() -> None:
     for row in range(len(pixels)):
         alone = run_tower_batched(visual, pixels[row : row + 1])
         assert torch.allclose(alone.tokens[0], together.tokens[row], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("pictures", [1, 2, 3, 5])
-def test_a_picture_is_encoded_to_the_last_bit_the_same_in_any_batch(pictures: int) -> None:
-    """`cached` stands on batches of the whole catalog, `full` encodes a request's few pictures (at nano's sizes)."""
-    visual = Backbone.fresh(nano.nano_config(toy.tokenizer()), 5).eval().requires_grad_(False).qwen.visual
-    pixels = normalise(toy.images()[:20])
-    together, few = run_tower_batched(visual, pixels), run_tower_batched(visual, pixels[:pictures])
-    assert torch.equal(few.tokens, together.tokens[:pictures])
-    assert torch.equal(few.deepstack, together.deepstack[:, :pictures])
 
 
 def test_chunks_are_joined_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,6 +242,20 @@ def same_weights(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+def other_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linear layers as on a processor that sums in another order for each number of rows, as real kernels may."""
+    linear = torch.nn.functional.linear
+
+    def split(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        cut = 1 + 7 * (x.numel() // x.shape[-1]) % (x.shape[-1] - 1)
+        parts = (x[..., :cut], weight[:, :cut]), (x[..., cut:], weight[:, cut:])
+        first, second = (linear(left.float(), right.float()) for left, right in parts)
+        total = first + second if bias is None else first + second + bias.float()
+        return total.to(x.dtype)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", split)
+
+
 def plain_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention of the tower as plain products: torch's counter sees 0 in the fused one on a CPU."""
 

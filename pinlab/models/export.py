@@ -1,7 +1,7 @@
 """A `swapped` model as a plain Qwen3 text checkpoint, with what turns pins into its input tokens beside it.
 
 With one token per pin, M-RoPE's positions are 0, 1, 2 ... and DeepStack adds nothing, so the text stack of a
-Qwen3-VL is a Qwen3 to the last digit (tests/test_models_seam.py). An export is a folder:
+Qwen3-VL is a Qwen3 (tests/test_models_seam.py). An export is a folder:
 
 config.json, model*.safetensors, tokenizer*   model_type qwen3, weights as stored; `AutoModel` reads it
 projector.safetensors                         projector, head and gate, weights as stored

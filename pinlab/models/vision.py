@@ -15,8 +15,6 @@ from torch.nn import functional as F
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel, apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
-MERGED_ROWS = 36  # the fewest rows that a merger is run on; see _merge
-
 
 @dataclass(frozen=True)
 class VisionFeatures:
@@ -102,7 +100,7 @@ def run_tower(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatures:
 
 
 def run_tower_batched(visual: Qwen3VLVisionModel, pixels: Tensor) -> VisionFeatures:
-    """The same numbers as `run_tower`, one attention call per block instead of one per image.
+    """What `run_tower` gives but for rounding, with one attention call per block instead of one per image.
 
     The released code splits packed images in a Python loop; with equal grids a batch axis does the
     same about three times faster on a CPU, which is what makes training the tower affordable here.
@@ -150,19 +148,8 @@ def _attend(attention: Any, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _merge(merger: Any, hidden: Tensor, images: int) -> Tensor:
-    """Patches (B, P, C) to tokens (B, V, D).
-
-    A CPU's matmul shares out the sums of a matrix of few rows over its threads, which rounds them another way: one
-    picture (9 tokens at 96 px) encoded alone would differ in the last digit from the same picture in a batch, and
-    `full` from `cached`. From MERGED_ROWS on it does not (measured at 1 to 16 threads), so fewer are filled up.
-    """
-    b, p, c = hidden.shape
-    unit = merger.linear_fc1.in_features // c  # patches of one token
-    tokens = b * p // unit
-    patches = hidden.reshape(b * p, c)
-    if tokens < MERGED_ROWS:
-        patches = torch.cat([patches, patches.new_zeros((MERGED_ROWS - tokens) * unit, c)])
-    return merger(patches)[:tokens].view(images, -1, merger.linear_fc2.out_features)
+    """Patches (B, P, C) to tokens (B, V, D)."""
+    return merger(hidden.flatten(0, 1)).view(images, -1, merger.linear_fc2.out_features)
 
 
 def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
