@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pinlab.records import PinLabError
 from pinlab.ui import (  # noqa: A004 - a page is called Map
     about,
     api,
@@ -20,9 +22,11 @@ from pinlab.ui import (  # noqa: A004 - a page is called Map
     server,
     text,
 )
+from pinlab.ui.admission import EXCEPTION_HANDLERS, App
 from pinlab.ui.answers import ask, one_at_a_time
 from pinlab.ui.cards import Deck
 from pinlab.ui.columns import MapData
+from pinlab.ui.environment import find_address
 from pinlab.ui.models import Sources
 from pinlab.ui.theme import make_theme, map_colours
 from pinlab.ui.uploads import LEARN_STEP
@@ -39,7 +43,7 @@ def build_app(lab: Lab, sources: Sources = NO_SOURCES) -> gr.Blocks:
     """All pages and endpoints of one lab; `sources` says which checkpoints from outside it visitors may load."""
     lab = one_at_a_time(lab)
     deck = Deck(lab)
-    with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
+    with App(title=text.TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
         widget("header", header_view(lab), "header")
         with gr.Tabs(elem_id="pages") as tabs:
             page = compare.build(deck, demo, tabs)
@@ -59,14 +63,24 @@ def map_data(lab: Lab) -> MapData:
 
 
 def serve(lab: Lab, host: str, port: int | None, sources: Sources = NO_SOURCES) -> None:
-    """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once."""
+    """Start the app and serve until interrupted. The models warm up meanwhile: the page is there at once.
+
+    Raises:
+        PinLabError: it cannot be served there.
+    """
     lab = one_at_a_time(lab)
     threading.Thread(target=prepare, args=(lab,), daemon=True).start()
     demo = build_app(lab, sources)
-    _, url, _ = demo.launch(
-        server_name=host, server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(lab)
-    )
+    name, place = find_address(host, port)  # again: loading took a while
+    try:
+        _, url, _ = demo.launch(
+            server_name=name, server_port=place, quiet=True, prevent_thread_lock=True, **launch_options(lab)
+        )
+    except Exception as error:  # Gradio raises bare ones too
+        raise PinLabError(f"the app could not be started on {name}, port {place}: {error}") from error
     print(text.SERVING.format(url=url), flush=True)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # from now on there is something to close and to clear away
+        signal.signal(stop, signal.default_int_handler)
     demo.block_thread()
 
 
@@ -104,7 +118,7 @@ def launch_options(lab: Lab) -> dict[str, Any]:
         "theme": make_theme(),
         "head": _head(),
         "favicon_path": server.STATIC / "icon.png",
-        "app_kwargs": server.app_kwargs(lab, map_data(lab)),
+        "app_kwargs": {**server.app_kwargs(lab, map_data(lab)), "exception_handlers": EXCEPTION_HANDLERS},
         "max_file_size": "20mb",
         "footer_links": [],
         "show_error": False,

@@ -226,10 +226,11 @@ def _question_column(deck: Deck, pair: tuple[str, str]) -> tuple:
         words = gr.MultimodalTextbox(
             label=text.WORDS_LABEL,
             placeholder=text.WORDS_PLACEHOLDER,
+            info=text.WORDS_INFO,
             file_count="multiple",
             sources=["upload"],
             submit_btn=False,
-            lines=2,
+            lines=1,  # with more, Gradio asks on Shift+Enter and not on Enter; the style sheet makes the box higher
             max_plain_text_length=inputs.MAX_WORDS,
             elem_id="words",
         )
@@ -303,7 +304,7 @@ def _run_panel(lab: Lab, page: Page) -> tuple[gr.Number, gr.Number]:
         return runs.stop_run(stops, request.session_hash or "")
 
     asked = [page.left, page.right, count, seed, page.draws]
-    start.click(run, asked, [view, page.draws, start, stop], **RUNS)
+    gr.on([start.click, count.submit, seed.submit], run, asked, [view, page.draws, start, stop], **RUNS)
     stop.click(end, None, stop, **QUICK)
     count.change(runs.button_label, count, start, **QUICK)
     return count, seed

@@ -264,7 +264,7 @@ def build(deck: Deck, page: Page, sources: Sources) -> None:
     offered_anew = partial(offer, lab), offered, offered
     # Another visitor may have loaded or unloaded one since.
     tab.select(partial(models_sheet, lab), None, sheet, **QUICK).then(*offered_anew, **QUICK)
-    look_button.click(partial(look, lab, sources), chosen, sheet, **LOADS)
+    gr.on([look_button.click, hub_id.submit], partial(look, lab, sources), chosen, sheet, **LOADS)
     add.click(partial(load_checkpoint, lab, sources), chosen, sheet, **LOADS).then(*offered_anew, **QUICK)
     load.click(partial(load_model, lab), model, sheet, **LOADS)
     unload.click(partial(unload_model, lab), model, sheet, **LOADS).then(*offered_anew, **QUICK)

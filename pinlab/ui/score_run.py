@@ -277,5 +277,6 @@ def build(deck: Deck, report: Mapping[str, Any] | None) -> None:
         stops.tell(request.session_hash or "")
         return gr.update(interactive=False)
 
-    start.click(run, [chosen, which, count, seed], [sheet, start, stop], **RUNS)
+    asks = [start.click, count.submit, seed.submit]
+    gr.on(asks, run, [chosen, which, count, seed], [sheet, start, stop], **RUNS)
     stop.click(end, None, stop, **QUICK)

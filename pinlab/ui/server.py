@@ -2,7 +2,7 @@
 
 Pictures go through one own route, so none passes Gradio's upload cache and browsers keep each for ever under the hash
 in its address. The guard adds security headers and closes Gradio routes that this app has no use for: above all
-`/gradio_api/file=http...`, an open proxy to any public host.
+`/gradio_api/file=http...` and `/gradio_api/file/http...`, an open proxy to any public host.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cross-origin-opener-policy": "same-origin",
 }
-_PROXY = re.compile(r"/(file|proxy)=\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
+_PROXY = re.compile(r"/(file|proxy)[=/]\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 _CLOSED = re.compile(r"/(proxy=|deep_link|monitoring|vibe-|undo-vibe|run-history|dev/reload|process_recording)")
 
 

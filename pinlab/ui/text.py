@@ -16,6 +16,7 @@ BOARD_CHOICE = "{title} · {kind} · {pins} pins"
 NO_BOARD = "No board: only my words and pictures"
 WORDS_LABEL = "Words and pictures (optional)"
 WORDS_PLACEHOLDER = "Describe a wish, or paste, drop or add pictures"
+WORDS_INFO = "Enter asks, Shift+Enter starts a new line."
 LEFT_LABEL, RIGHT_LABEL = "Left model", "Right model"
 RECOMMEND = "Recommend"
 KINDS = {"keyword": "keyword", "folder": "folder", "creator": "creator"}
@@ -43,6 +44,14 @@ PROBLEM_NOT_A_FILE = "Picture {number} did not arrive; add it again."
 PROBLEM_K = "k must be a whole number from 1 to {limit}."
 PROBLEM_BOARD = "there is no board {board!r} in this lab"
 PROBLEM_VARIANT = "there is no variant {variant!r} here; this lab has {known}"
+PROBLEM_ADDRESS = "A picture must be uploaded: this server fetches nothing from an address."
+PROBLEM_NOT_UPLOADED = "A file of this request was not uploaded to this server; add it again."
+PROBLEM_REQUEST = "The request could not be read: its values do not fit the fields that they are for."
+PROBLEM_ENDPOINT = "There is no such endpoint, or its arguments do not fit; /gradio_api/info lists them."
+PROBLEM_ARGUMENT_COUNT = "/{endpoint} takes {count} arguments{names}; this call has {given}."
+PROBLEM_ARGUMENT = "{name} must be {wanted}, not {given}"
+ARGUMENT_TEXT, ARGUMENT_NUMBER, ARGUMENT_OR_NULL = "a string", "a number", " or null"
+ARGUMENT_FILES = 'a list of uploaded files, each {"path": "...", "meta": {"_type": "gradio.FileData"}},'
 PROBLEM_PIN = "Choose a pin on the map or in the table."
 
 # ---------------------------------------------------------------- Compare: the two answers
