@@ -6,7 +6,9 @@ Exit 0 on success, 2 on bad input with one clear line; `verify` exits 1 when wha
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,15 +25,30 @@ if TYPE_CHECKING:
     from pinlab.measure.verify import Row
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-LabPath = Annotated[Path, typer.Argument(metavar="LAB", help="lab folder, such as assets/illustrations")]
+
+
+def path(text: str) -> Path:
+    """A path from the command line. An empty one would be the working directory, which nobody means by it."""
+    return Path(word(text))
+
+
+def word(text: str) -> str:
+    if not text:
+        raise typer.BadParameter("it is empty")
+    return text
+
+
+LabPath = Annotated[Path, typer.Argument(metavar="LAB", parser=path, help="lab folder, such as assets/illustrations")]
 UNTRAINED_TURNS = "note: no model here was trained on follow-ups; each is read as a second question, at its own risk"
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
 
 
 @cli.command()
 def build(
-    source: Annotated[Path, typer.Argument(help="folder of pictures (subfolder = board) or imagefolder")],
-    out: Annotated[Path, typer.Option(help="where the lab is written")],
+    source: Annotated[Path, typer.Argument(parser=path, help="folder of pictures (subfolder = board) or imagefolder")],
+    out: Annotated[
+        Path, typer.Option(parser=path, help="where the lab is written: a new or empty folder, or an earlier lab")
+    ],
 ) -> None:
     """Make a lab from pictures: catalog, split, lab.json."""
     from pinlab.steps import build_from
@@ -47,8 +64,9 @@ def train(
     base: Annotated[
         str | None,
         typer.Option(
+            parser=word,
             help="`nano`, a folder with a Qwen3-VL, or a Hub id: Qwen/Qwen3-VL-2B-Instruct[@COMMIT]; without it what "
-            "the lab's models stand on, `nano` in a new lab"
+            "the lab's models stand on, `nano` in a new lab",
         ),
     ] = None,
     try_rates: Annotated[
@@ -72,8 +90,8 @@ def embed(lab: LabPath) -> None:
     from pinlab.lab import open_lab
     from pinlab.steps import embed_lab
 
-    embed_lab(open_lab(lab))
-    print(f"{lab}: embedded; next: python -m pinlab map {lab}")
+    made = embed_lab(open_lab(lab))
+    print(f"{lab}: {'embedded' if made else 'all fresh, nothing to do'}; next: python -m pinlab map {lab}")
 
 
 @cli.command(name="map")
@@ -82,8 +100,8 @@ def make_map(lab: LabPath) -> None:
     from pinlab.lab import open_lab
     from pinlab.steps import map_lab
 
-    map_lab(open_lab(lab))
-    print(f"{lab}: mapped")
+    made = map_lab(open_lab(lab))
+    print(f"{lab}: {'mapped' if made else 'all fresh, nothing to do'}")
 
 
 @cli.command()
@@ -92,7 +110,7 @@ def evaluate(
     variants: Annotated[str, typer.Option(help="names, comma between; all by default")] = "",
     margin: Annotated[float, typer.Option(help="a loss of Recall up to this still counts as not worse")] = MARGIN,
     prices: Annotated[
-        Path | None, typer.Option(help="own price an hour, an API's price: a JSON file, see README")
+        Path | None, typer.Option(parser=path, help="own price an hour, an API's price: a JSON file, see README")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +128,9 @@ def evaluate(
         return
     for name, row in report["variants"].items():
         recall, strict = row["recall_at_10"], row["strict_recall_at_10"]
-        print(f"{name:9} Recall@10 {_interval(recall)}  strict {_interval(strict)}  p50 {row['latency_ms']['p50']} ms")
+        p50 = row["latency_ms"]["p50"]
+        latency = "not timed" if p50 is None else f"{p50} ms"
+        print(f"{name:9} Recall@10 {_interval(recall)}  strict {_interval(strict)}  p50 {latency}")
     for name, pair in report["pairs"].items():
         words = {metric.partition("_")[0]: found["verdict"] for metric, found in pair.items()}
         print(f"{name}: {words['recall']}; strict: {words['strict']}; cold: {words['cold']}")
@@ -118,8 +138,10 @@ def evaluate(
 
 @cli.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A.json", help="a report, such as LAB/reports/evaluation.json")],
-    b: Annotated[Path, typer.Argument(metavar="B.json", help="a report on the same boards")],
+    a: Annotated[
+        Path, typer.Argument(metavar="A.json", parser=path, help="a report, such as LAB/reports/evaluation.json")
+    ],
+    b: Annotated[Path, typer.Argument(metavar="B.json", parser=path, help="a report on the same boards")],
     as_json: AsJson = False,
 ) -> None:
     """Two reports side by side, B less A; refuses when they are not about the same boards."""
@@ -135,7 +157,7 @@ def recommend(
     variant: Annotated[str, typer.Option(help="full, swapped, base, nearest ...")],
     board: Annotated[str | None, typer.Option(help="board id")] = None,
     text: Annotated[str, typer.Option(help="a title or a wish")] = "",
-    image: Annotated[list[Path] | None, typer.Option(help="a picture; may be given again")] = None,
+    image: Annotated[list[Path] | None, typer.Option(parser=path, help="a picture; may be given again")] = None,
     then: Annotated[list[str] | None, typer.Option(help="a follow-up that refines; may be given again")] = None,
     like: Annotated[list[str] | None, typer.Option(help="id of a pin to find more like; may be given again")] = None,
     unlike: Annotated[list[str] | None, typer.Option(help="id of a pin to find less like; may be given again")] = None,
@@ -148,7 +170,7 @@ def recommend(
 
     opened = open_lab(lab)
     images = [read_image(path, path.name) for path in image or ()]
-    query = opened.board_query(board, text, images) if board else Query(images=tuple(images), text=text)
+    query = opened.board_query(board, text, images) if board is not None else Query(images=tuple(images), text=text)
     query = replace(query, turns=tuple(then or ()), liked=tuple(like or ()), disliked=tuple(unlike or ()))
     answer = opened.answer(variant, query, k)
     if query.turns:
@@ -169,7 +191,7 @@ def bench(
     pixels: Annotated[int, typer.Option(min=32, help="side of each picture, a multiple of 32")] = 256,
     grid: Annotated[bool, typer.Option("--grid", help="time 1 to 50 pins at 256 to 512 px, too; takes long")] = False,
     as_json: AsJson = False,
-    out: Annotated[Path | None, typer.Option(help="also write a page with pictures, an HTML file")] = None,
+    out: Annotated[Path | None, typer.Option(parser=path, help="also write a page with pictures, an HTML file")] = None,
 ) -> None:
     """Latency, FLOPs and memory at real Qwen3-VL sizes; needs no lab and no download."""
     from pinlab.measure.bench import run_bench
@@ -205,7 +227,7 @@ def verify(lab: LabPath, as_json: AsJson = False) -> None:
 @cli.command()
 def export(
     lab: LabPath,
-    out: Annotated[Path, typer.Option(help="a new or empty folder, or an earlier export")],
+    out: Annotated[Path, typer.Option(parser=path, help="a new or empty folder, or an earlier export")],
     variant: Annotated[str, typer.Option(help="`swapped` is the only one that can be exported")] = "swapped",
     as_json: AsJson = False,
 ) -> None:
@@ -240,16 +262,28 @@ def answer_record(variant: str, answer: Answer) -> dict:
 def _interval(value: dict) -> str:
     if value["mean"] is None:
         return "-"
+    if value["low"] is None:  # one group of linked boards has no interval
+        return f"{value['mean']:.3f} (no interval)"
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def main() -> None:
     """Run a verb; bad input is one line on standard error and exit 2."""
     limit_threads()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a sign of a title shows "?"
+        sys.stdout.reconfigure(errors="replace")
     try:
-        sys.exit(cli(standalone_mode=False))
+        code = cli(standalone_mode=False)
+        sys.stdout.flush()  # a full disk is told here, not when Python ends
+        sys.exit(code)
     except PinLabError as error:
         print(f"pinlab: {error}", file=sys.stderr)
+    except OSError as error:  # whatever no module told in better words
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - what cannot be written is not tried again
+        if not isinstance(error, BrokenPipeError):  # there, nobody reads on
+            print(f"pinlab: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", file=sys.stderr)
+    except UnicodeError as error:  # a name that is no UTF-8, where a library needs one
+        print(f"pinlab: {error}; rename the file or folder", file=sys.stderr)
     except TyperException as error:  # a wrong option or a missing one
         message = error.format_message()
         if message:  # without a verb the help was printed, and there is none

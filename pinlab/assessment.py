@@ -10,13 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 
 from pinlab.cost import PRICES
 from pinlab.embed.table import read_table
+from pinlab.files import check_folder, read_record
 from pinlab.lab import Lab, Variant
 from pinlab.measure.ablation import (
     STALE_SHARES,
@@ -58,7 +59,7 @@ from pinlab.measure.progress import (
     say_nothing,
 )
 from pinlab.measure.remembered import Remembered, ScoreStore
-from pinlab.measure.report import write_report
+from pinlab.measure.report import REPORT, write_report
 from pinlab.measure.robustness import CHANGES
 from pinlab.measure.statistics import MARGIN
 from pinlab.models.checkpoint import load_encoder, load_tokenizer, tower_folder
@@ -74,6 +75,7 @@ PARTS = 3  # of swapped's embedding, each taken away once: see `_tables_with_par
 TAKE_UPLOADS = ("full", "swapped", "shallow", "pooled", "base", "nearest")
 REPORTS, SOME = "reports", "some"  # folders: of the lab's report, and in it of evaluations of some variants
 
+Made = TypeVar("Made")
 Keep = Callable[[str, Scorer], Scorer]
 
 
@@ -95,13 +97,21 @@ def evaluate_lab(
     if unknown:
         raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
     entered = read_prices(prices) if prices else None
-    chosen = {name: lab.variant(name) for name in names or known}
-    seeds = {name: runs for name, runs in lab.seed_runs().items() if name in chosen}
+    left = LeftOut()
+    if names:  # who asks for a variant wants that one
+        chosen = {name: lab.variant(name) for name in names}
+    else:
+        tried = {name: left.attempt(name, partial(lab.variant, name), None) for name in known}
+        chosen = {name: variant for name, variant in tried.items() if variant is not None}
+    runs_of = left.attempt("other seeds", lab.seed_runs, {})
+    seeds = {name: runs for name, runs in runs_of.items() if name in chosen}
     # The listed price of a CPU; a GPU's depends on the seller, so there the user enters it on the page.
     price = PRICES[0] if lab.device == "cpu" else None
+    check_folder(lab.path / REPORTS, REPORT)  # before hours of measuring
+    check_folder(lab.path / REPORTS / (SOME if names else ""), REPORT)
     store = ScoreStore(lab.path / "runs" / "scores")
     keep = partial(remembered, store, answers_hash(lab))
-    embeddings = _embeddings(lab)
+    embeddings = left.attempt("diversity", lambda: lab.embeddings.cpu().numpy(), None)
     # The whole evaluation looks deeper; one of some variants is for a quick look.
     planned = _planned(lab, chosen, seeds, deep=not names)
     with Bar(planned) as bar:
@@ -115,9 +125,13 @@ def evaluate_lab(
             price=price,
             embeddings=embeddings,
             meter=energy_meter(lab.torch_device),
-            precompute=lambda: precompute_of(lab, chosen, bar.step),
+            precompute=lambda: left.attempt(
+                "break-even", lambda: precompute_of(lab, chosen, bar.step), Precompute(None)
+            ),
             growth_sizes=SIZES,
-            depth=None if names else lambda: depth_of(lab, chosen, keep, bar.step),
+            depth=None if names else lambda: left.attempt(
+                "ablations, stale embeddings and uploads", lambda: depth_of(lab, chosen, keep, bar.step), Depth()
+            ),
             remember=keep,
             progress=bar.step,
         )
@@ -128,7 +142,10 @@ def evaluate_lab(
     command += f" --margin {margin}" if margin != MARGIN else ""
     command += f" --prices {prices.name}" if prices else ""  # its folder is nobody's business
     made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
-    extra = {"provenance": lab.provenance() | made, "training": training_table(lab), "rates_tried": rates_tried(lab)}
+    extra = {"provenance": lab.provenance() | made}
+    extra["training"] = left.attempt("training", lambda: training_table(lab), {})
+    extra["rates_tried"] = left.attempt("learning rates tried", lambda: rates_tried(lab), None)
+    extra |= {"left_out": dict(left)} if left else {}
     report = plain(report | extra)
     pictures = {pin: lab.catalog.image_bytes(pin) for pin in pins_shown(report)}
     folder = lab.path / REPORTS / (SOME if names else "")
@@ -138,6 +155,19 @@ def evaluate_lab(
     else:
         store.prune()  # a run of some variants would delete what the others' scores are kept for
     return report
+
+
+class LeftOut(dict[str, str]):
+    """Parts of an evaluation that cannot run -> why; the rest goes on without them."""
+
+    def attempt(self, part: str, make: Callable[[], Made], otherwise: Made) -> Made:
+        """What `make` gives, or `otherwise` and a line that says why not."""
+        try:
+            return make()
+        except PinLabError as error:
+            self[part] = str(error)
+            _say(f"{part} is left out: {error}")
+            return otherwise
 
 
 def precompute_of(lab: Lab, chosen: Mapping[str, Variant], progress: Progress = say_nothing) -> Precompute:
@@ -166,7 +196,7 @@ def precompute_of(lab: Lab, chosen: Mapping[str, Variant], progress: Progress = 
 
 def training_table(lab: Lab) -> dict[str, dict]:
     """Per model folder: plan, steps, wall-clock, best validation, plateau, curve (the fair-rivals evidence)."""
-    return {name: json.loads((lab.path / "models" / name / "training.json").read_text()) for name in lab.trained()}
+    return {name: read_record(lab.path / "models" / name / "training.json") for name in lab.trained()}
 
 
 def depth_of(
@@ -237,10 +267,10 @@ def rates_tried(lab: Lab) -> dict[str, list[dict]] | None:
     path = lab.path / "models" / "rates.json"
     if not path.is_file():
         return None
-    record = json.loads(path.read_text())
-    full = json.loads((lab.path / "models" / "full" / "training.json").read_text())
-    same = all(record[key] == full.get(key) for key in ("data_hash", "parents"))
-    return record["tried"] if same else None
+    record = read_record(path)
+    full = read_record(lab.path / "models" / "full" / "training.json")
+    same = all(record.get(key) == full.get(key) for key in ("data_hash", "parents"))
+    return record.get("tried") if same else None
 
 
 @torch.inference_mode()
@@ -260,10 +290,10 @@ def _tables_with_parts_missing(lab: Lab) -> dict[str, tuple[torch.Tensor, str]]:
 
 def answers_hash(lab: Lab) -> str:
     """Hash of all that a score depends on: catalog, split, weights, embeddings, device and the code that computes."""
-    stored = sorted((lab.path / "embeddings").glob("*.safetensors"))
+    stored = sorted((lab.path / "embeddings").glob("[!.]*.safetensors"))
     known = lab.provenance()
     parts = [known[name] for name in ("catalog", "weights", "device", "dtype", "threads", "versions")]
-    parts += [(lab.path / "catalog" / "split.json").read_text(), _code_hash()]
+    parts += [(lab.path / "catalog" / "split.json").read_text(encoding="utf-8"), _code_hash()]
     parts += [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in stored]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -274,15 +304,6 @@ def _code_hash() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _embeddings(lab: Lab) -> np.ndarray | None:
-    """The pin embeddings, for diversity; None, and a line that says so, where the lab has no fresh table."""
-    try:
-        return lab.embeddings.cpu().numpy()
-    except PinLabError as error:
-        _say(f"diversity is left out: {error}")
-        return None
 
 
 def _say(line: str) -> None:

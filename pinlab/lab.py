@@ -7,9 +7,9 @@ knows gradio, and nothing loads umap, datasets or scipy.
 from __future__ import annotations
 
 import copy
-import json
 import os
 import platform
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,7 @@ from pinlab.embed.keys import content_keys, items_key, table_key
 from pinlab.embed.neighbours import neighbour_overlap
 from pinlab.embed.project import read_map
 from pinlab.embed.table import read_table
+from pinlab.files import read_record
 from pinlab.measure.footprint import require
 from pinlab.measure.machine import processor_name, storages
 from pinlab.measure.report import read_report
@@ -98,6 +99,7 @@ VARIANTS = (
 FLOORS_WITHOUT_MODELS = ("cosave", "popular", "random")
 WITHOUT_TEXT_STACK = (*FLOORS_WITHOUT_MODELS, "nearest")
 SEEING = ("base", "full", "cached", "shallow", *POOLED_SIDES)  # variants that have a tower in memory
+_MODEL = re.compile(rf"({'|'.join(info.name for info in VARIANTS)}|pin-encoder)(-seed\d+)?")
 AS_RELEASED = "A released checkpoint as it is: it never saw a board of this lab"
 UNLOAD = "unload another model, choose a smaller one, or use a larger machine"
 
@@ -378,18 +380,21 @@ class Lab:
         }
 
     def trained(self) -> list[str]:
-        """Names of the model folders that are there."""
+        """Names of the model folders that are there; a folder of another name is somebody's own."""
         # Asked for with every question; a glob with a star in the middle takes ten times as long.
         models = self.path / "models"
         folders = os.listdir(models) if models.is_dir() else []
-        return sorted(name for name in folders if (models / name / "training.json").exists())
+        return sorted(n for n in folders if _MODEL.fullmatch(n) and (models / n / "training.json").exists())
 
     @cached_property
     def embeddings(self) -> Tensor:
         """float32 (N, E) pin embeddings from the table, in catalog order."""
         table = read_table(self.path / "embeddings" / "pins.safetensors")
-        key = table_key(weights_hash(self.path / "models" / "pin-encoder"), self.split, self.side)
-        return table.vectors(self.shelf.ids, content_keys(self.catalog), key).to(self.torch_device)
+        return table.vectors(self.shelf.ids, content_keys(self.catalog), self.table_key()).to(self.torch_device)
+
+    def table_key(self) -> dict[str, str]:
+        """Key of the embedding table: all that changes every row of it."""
+        return table_key(weights_hash(self.path / "models" / "pin-encoder"), self.split, self.side)
 
     def items(self, model: str) -> Tensor:
         """float32 (N, 128) item vectors of a trained model folder."""
@@ -402,7 +407,7 @@ class Lab:
         models = self.path / "models"
         key = items_key(weights_hash(models / model), self.catalog, self.side)
         if model.startswith("swapped"):
-            return key | table_key(weights_hash(models / "pin-encoder"), self.split, self.side)
+            return key | self.table_key()
         if model.startswith("full-seed") and not self.large:
             return key | {"tower": weights_hash(models / "full")}
         return key
@@ -450,7 +455,7 @@ class Lab:
         if name == "swapped":
             projector = load_projector(extra, path, backbone.qwen.config).to(self.torch_device)
             return SwappedVariant(*shared, projector=projector, embeddings=self.embeddings, uploads=self._uploads)
-        training = json.loads((path / "training.json").read_text())
+        training = read_record(path / "training.json")
         average = training.get("query") == "mean of item vectors"
         tower = name if name in ("base", "shallow") else "full"
         seen = {"side": self.side, "average": average, "stored": lambda: self._tower_outputs(tower)}

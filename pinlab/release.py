@@ -14,14 +14,15 @@ from typing import cast
 
 import torch
 
-from pinlab.embed.keys import content_keys, table_key
+from pinlab.embed.keys import content_keys
 from pinlab.embed.table import read_table
+from pinlab.files import check_folder, replacing_folder
 from pinlab.lab import Lab
 from pinlab.measure.evaluate import plain
 from pinlab.measure.exactness import round_trip
 from pinlab.measure.verify import EXPORT_BOUND, Row, Subject, verify
 from pinlab.models.checkpoint import weights_hash
-from pinlab.models.export import Pins, check_target, replacing, write_export
+from pinlab.models.export import EXPORT, Pins, write_export
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
 from pinlab.records import PinLabError, Query
 
@@ -45,9 +46,9 @@ def export_lab(lab: Lab, variant: str, out: Path) -> dict:
         )
     if variant not in lab_has:
         raise PinLabError(f"{variant} is not trained in {lab.path}; run `python -m pinlab train {lab.path}`")
-    check_target(out)
+    check_folder(out, EXPORT)
     queries = sample_queries(lab)
-    with replacing(out) as draft:
+    with replacing_folder(out, EXPORT) as draft:
         write_swapped(lab, draft)
         difference = round_trip(partial(_in_float32, lab), draft, queries)
         if not difference < EXPORT_BOUND:  # NaN is no pass
@@ -75,7 +76,7 @@ def write_swapped(lab: Lab, folder: Path) -> None:
     encoder = weights_hash(models / "pin-encoder")
     table = read_table(lab.path / "embeddings" / "pins.safetensors")
     ids = [pin.id for pin in lab.catalog.pins]
-    codes, scales = table.stored(ids, content_keys(lab.catalog), table_key(encoder, lab.split, lab.side))
+    codes, scales = table.stored(ids, content_keys(lab.catalog), lab.table_key())
     provenance = {
         "catalog": lab.catalog.content_hash[:16],
         "swapped": weights_hash(models / EXPORTED),

@@ -21,16 +21,18 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from pinlab.catalog.folder import build_folder
-from pinlab.catalog.lab_files import note_preset, write_lab
+from pinlab.catalog.lab_files import check_place, note_preset, write_lab
 from pinlab.catalog.store import Catalog
 from pinlab.embed.items import read_items, write_items
-from pinlab.embed.keys import content_keys, table_key
-from pinlab.embed.project import make_map, write_map
-from pinlab.embed.table import EmbeddingTable, dequantise, quantise, write_table
+from pinlab.embed.keys import content_keys
+from pinlab.embed.project import MAP, is_fresh, make_map, write_map
+from pinlab.embed.table import EMBEDDINGS, EmbeddingTable, dequantise, quantise, read_table, write_table
+from pinlab.files import Mark, check_file, check_folder, read_record, replacing
 from pinlab.lab import Lab
 from pinlab.models import recipe, released
 from pinlab.models.backbone import Backbone, text_width
 from pinlab.models.checkpoint import (
+    MODEL,
     Weights,
     computing_dtype,
     from_released,
@@ -69,12 +71,15 @@ from pinlab.records import PinLabError
 FULL_SEEDS, SWAPPED_SEEDS = (0, 1), (0, 1, 2)
 MIN_NAMED = 10
 NANO = "nano"
+RATES = Mark("record of tried rates", ("rates.json",), rb'"data_hash".*"tried"', alone=True)
+RUNS = Mark("folder of training runs", ("data.txt", "scores/*.safetensors"), rb'^[0-9a-f]{16}/|"scores":\{"dtype"')
 ADAPTED_VIEWS = 2  # a picture's features are a megabyte at 256 px on a 2B model, and they stay in memory
 _CPU = torch.device("cpu")
 
 
 def build_from(source: Path, out: Path) -> Catalog:
     """`pinlab build`: a folder of pictures to a lab."""
+    check_place(out)  # before minutes of reading pictures
     with tqdm(desc="pictures", mininterval=1, unit="") as bar:  # ends its line when an error follows, too
 
         def progress(done: int, total: int) -> None:
@@ -245,12 +250,12 @@ class Workshop:
     def try_rates(self) -> None:
         """Short runs of both rivals at every learning rate of the recipe; models/rates.json has what they reached."""
         self._check_runs()
+        check_file(self.models / "rates.json", RATES)  # before hours of training
         plans = {name: self._plan(name) for name in ("full", "swapped")}
         tried = {name: [self._try_rate(name, plan, rate) for rate in recipe.RATES] for name, plan in plans.items()}
         record = {"data_hash": self.data.data_hash, "parents": self._parents("full"), "tried": tried}
-        draft = self.models / "rates.json.tmp"
-        draft.write_text(json.dumps(record, indent=1) + "\n")
-        draft.rename(self.models / "rates.json")
+        with replacing(self.models / "rates.json", RATES) as draft:
+            draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def _try_rate(self, name: str, plan: Plan, rate: float) -> dict:
         short, folder = recipe.rate_plan(plan, rate), f"{name}-rate-{rate:g}"
@@ -359,23 +364,26 @@ class Workshop:
     def _once(self, name: str, make: Callable[[], None]) -> None:
         path = self.models / name / "training.json"
         if path.is_file():
-            made_from = json.loads(path.read_text())
-            if made_from["data_hash"] == self.data.data_hash and made_from.get("parents", {}) == self._parents(name):
+            made_from = read_record(path)
+            same_parents = made_from.get("parents", {}) == self._parents(name)
+            if made_from.get("data_hash") == self.data.data_hash and same_parents:
                 print(f"{name}: trained already on this data", file=sys.stderr)
                 return
         self._check_runs()
+        check_folder(self.models / name, MODEL)  # before hours of training
         make()
 
     def _check_runs(self) -> None:
         """Checkpoints of other pins or another split are not taken up: they have seen what is held out now."""
         marker = self.runs / "data.txt"
-        if marker.is_file() and marker.read_text() != self.data.data_hash:
+        check_folder(self.runs, RUNS)
+        if marker.is_file() and marker.read_text(encoding="utf-8") != self.data.data_hash:
             raise PinLabError(f"{self.runs}: holds runs on other data; delete the folder to train on this lab's")
 
     def _run(self, name: str) -> Path:
         """The folder of a run that is about to begin; the first one notes what data they are on."""
-        self.runs.mkdir(parents=True, exist_ok=True)
-        (self.runs / "data.txt").write_text(self.data.data_hash)
+        with replacing(self.runs / "data.txt", RUNS) as draft:
+            draft.write_text(self.data.data_hash, encoding="utf-8")
         return self.runs / name
 
     def _parents(self, name: str) -> dict[str, str]:
@@ -419,16 +427,21 @@ def _base_of(lab: Path, wanted: str | None) -> tuple[str, released.Source | None
     return held, source
 
 
-def embed_lab(lab: Lab) -> None:
-    """The embedding table and the item vectors of every model; what is fresh stays."""
+def embed_lab(lab: Lab) -> list[str]:
+    """The embedding table and the item vectors of every model; what is fresh stays. Names what was not."""
     trained = lab.trained()
     pictures = _Pictures(lab)
-    if "pin-encoder" in trained:
+    made = []
+    if "pin-encoder" in trained and not _has_fresh_table(lab):
         _write_table(lab, pictures)
+        made.append("pin-encoder")
     for name in tqdm([n for n in trained if n != "pin-encoder"], desc="item vectors"):
         path, key = lab.path / "embeddings" / f"items-{name}.safetensors", lab.items_key(name)
         if not _is_fresh(path, key):
+            check_file(path, EMBEDDINGS)  # before minutes of computing
             write_items(path, _item_vectors(lab, pictures, name), key)
+            made.append(name)
+    return made
 
 
 class _Pictures:
@@ -448,6 +461,16 @@ class _Pictures:
         return self._features[folder]
 
 
+def _has_fresh_table(lab: Lab) -> bool:
+    check_file(lab.path / "embeddings" / "pins.json", EMBEDDINGS)
+    try:
+        table = read_table(lab.path / "embeddings" / "pins.safetensors")
+        table.stored(lab.shelf.ids, content_keys(lab.catalog), lab.table_key())
+    except PinLabError:
+        return False
+    return len(table.rows) == len(lab.catalog)
+
+
 def _write_table(lab: Lab, pictures: _Pictures) -> None:
     folder, tower = lab.path / "models" / "pin-encoder", tower_folder(lab.path / "models")
     encoder, tuned = load_encoder(folder, tower, lab.weights)
@@ -455,16 +478,24 @@ def _write_table(lab: Lab, pictures: _Pictures) -> None:
     content = pin_content(tuned, builder, pictures.features(tower, tuned), texts).to(_CPU)
     graph = SaveGraph(training_set(lab.catalog, lab.split))
     codes, scales = quantise(embed_all(encoder.to(_CPU), content, graph, None))
-    key = table_key(weights_hash(folder), lab.split, lab.side)
     path = lab.path / "embeddings" / "pins.safetensors"
-    write_table(EmbeddingTable(key, content_keys(lab.catalog), codes, scales), path)
+    write_table(EmbeddingTable(lab.table_key(), content_keys(lab.catalog), codes, scales), path)
 
 
-def map_lab(lab: Lab) -> None:
-    """The frozen maps of pin embeddings and of `full`'s item vectors."""
-    for space, vectors in (("pins", lab.embeddings), ("full", lab.items("full"))):
-        print(f"map of {space}: UMAP of {len(vectors)} vectors", file=sys.stderr)
-        write_map(lab.path / "map" / f"{space}.safetensors", make_map(vectors.cpu()), {"space": space})
+def map_lab(lab: Lab) -> list[str]:
+    """The frozen maps of pin embeddings and of `full`'s item vectors; what is fresh stays. Names what was not."""
+    made = []
+    for space, vectors, key in (
+        ("pins", lab.embeddings, lab.table_key() | {"catalog": lab.catalog.content_hash[:16]}),
+        ("full", lab.items("full"), lab.items_key("full")),
+    ):
+        path, key = lab.path / "map" / f"{space}.safetensors", {"space": space} | key
+        if not is_fresh(path, key):
+            check_file(path, MAP)
+            print(f"map of {space}: UMAP of {len(vectors)} vectors", file=sys.stderr)
+            write_map(path, make_map(vectors.cpu()), key)
+            made.append(space)
+    return made
 
 
 def _item_vectors(lab: Lab, pictures: _Pictures, name: str) -> Tensor:

@@ -50,7 +50,7 @@ def front_matter() -> dict[str, str]:
     return {key.strip(): value.strip().strip('"') for key, value in pairs}
 
 
-@pytest.mark.parametrize("module", ["pinlab.records", "pinlab.metrics", "pinlab.cost", "pinlab.cores"])
+@pytest.mark.parametrize("module", ["pinlab.records", "pinlab.metrics", "pinlab.cost", "pinlab.cores", "pinlab.files"])
 def test_a_leaf_loads_no_large_library(module):
     loaded = loaded_by(f"import {module}")
     assert module in loaded
@@ -81,6 +81,38 @@ def test_nothing_that_is_read_can_run_code():
             found += [f"{source.name}: allow_pickle" for k in getattr(node, "keywords", ()) if k.arg == "allow_pickle"]
             found += [f"{source.name}: trust_remote_code" for k in trusted if ast.unparse(k.value) != "False"]
     assert found == []
+
+
+def test_text_is_read_and_written_in_utf_8_whatever_the_locale():
+    found = []
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            told = any(keyword.arg == "encoding" for keyword in node.keywords)
+            in_place = name == "read_text" and node.args or name == "write_text" and len(node.args) > 1
+            modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            binary = name == "open" and any("b" in mode for mode in modes)
+            if name in ("read_text", "write_text", "open") and not (told or in_place or binary):
+                found.append(f"{source.name}:{node.lineno} {ast.unparse(node.func)}")
+    assert [place for place in found if not place.endswith(("Image.open", "os.open"))] == []
+
+
+def test_only_one_module_replaces_or_deletes_anything():
+    verbs = {"unlink", "rmtree", "rmdir", "remove", "removedirs", "rename", "renames"}
+    found = set()
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            of = ast.unparse(node.func.value)
+            moves = node.func.attr == "replace" and (of == "os" or len(node.args) == 1 and not node.keywords)
+            if node.func.attr in verbs or moves:
+                found.add(f"{source.relative_to(ROOT)}: {of}.{node.func.attr}")
+    assert {place for place in found if not place.startswith("pinlab/files.py")} <= {
+        "pinlab/ui/limits.py: draft.replace",  # in a temporary folder of the app's own
+    }
 
 
 def test_the_repository_fits_a_space():

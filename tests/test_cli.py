@@ -15,22 +15,24 @@ import toy
 from safetensors.torch import load_file, save_file
 
 from pinlab import __main__ as command_line
-from pinlab import release
+from pinlab import assessment, release
 from pinlab.catalog.images import read_image
+from pinlab.catalog.lab_files import write_lab
+from pinlab.catalog.store import Catalog
 from pinlab.lab import Lab, open_lab
 from pinlab.measure import bench
-from pinlab.records import Query
+from pinlab.records import PinLabError, Query
 
 ROOT = Path(__file__).parents[1]
 
 
-def pinlab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def pinlab(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m pinlab ...` as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "pinlab", *map(str, arguments)],
         cwd=ROOT, capture_output=True, text=True, check=False,
         # Sums split over another number of threads differ in the last digit.
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | environment,
     )
 
 
@@ -159,6 +161,15 @@ BAD = {
     ),
     "export without a place": (["export", LAB], "Missing option '--out'"),
     "export over a stranger": (["export", LAB, "--out", LAB], "LAB is there and is no earlier export"),
+    "an empty --out": (["build", LAB, "--out", ""], "Invalid value for '--out': it is empty"),
+    "an empty source": (["build", "", "--out", "never-made"], "Invalid value for 'SOURCE': it is empty"),
+    "an empty lab": (["evaluate", ""], "Invalid value for 'LAB': it is empty"),
+    "an empty place for an export": (["export", LAB, "--out", ""], "Invalid value for '--out': it is empty"),
+    "an empty page": (["bench", "--out", ""], "Invalid value for '--out': it is empty"),
+    "an empty price file": (["evaluate", LAB, "--prices", ""], "Invalid value for '--prices': it is empty"),
+    "an empty picture": (["recommend", LAB, "--variant", "popular", "--image", ""], "Invalid value for '--image'"),
+    "an empty base": (["train", LAB, "--base", ""], "Invalid value for '--base': it is empty"),
+    "an empty board": (["recommend", LAB, "--variant", "popular", "--board", ""], "there is no board ''"),
     "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
     "no price file": (["evaluate", LAB, "--prices", "nowhere.json"], "nowhere.json: not a readable price file"),
     "a margin of 0": (["evaluate", LAB, "--margin", "0"], "--margin 0.0: it is a difference in Recall"),
@@ -221,6 +232,64 @@ def test_a_lab_that_holds_nothing_out_is_refused_and_its_report_kept(
     assert "pinlab: no board of this lab is scored: each needs 3 train pins and a test pin" in err
     assert "Traceback" not in err
     assert not (lab / "reports").exists()
+
+
+def test_a_lab_whose_boards_are_all_linked_has_no_intervals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = toy.copy_lab(tmp_path)
+    path = lab / "catalog" / "split.json"
+    split = json.loads(path.read_text())
+    path.write_text(json.dumps(split | {"clusters": dict.fromkeys(split["clusters"], 0)}))
+    assert run_here(monkeypatch, "evaluate", lab, "--variants", "popular,random") == 0
+    assert capsys.readouterr().out.count("(no interval)") == 4  # Recall and its strict slice, of both
+
+
+def test_what_cannot_run_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = toy.copy_lab(tmp_path)
+    (lab / "models" / "shallow" / "head.safetensors").write_bytes(b"cut off")
+    (lab / "models" / "full-seed1" / "head.safetensors").write_bytes(b"cut off")
+    (lab / "embeddings" / "items-pooled.safetensors").unlink()
+    assert run_here(monkeypatch, "evaluate", lab, "--variants", "shallow") == 2  # who asks for it wants that one
+    capsys.readouterr()
+
+    def fails(*_: object) -> None:
+        raise PinLabError("no tower")
+
+    monkeypatch.setattr(assessment, "precompute_of", fails)
+    assert run_here(monkeypatch, "evaluate", lab, "--json") == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert set(report["left_out"]) == {"shallow", "pooled", "other seeds", "break-even"}
+    assert "shallow" not in report["variants"]
+    assert {"full", "swapped", "popular"} <= set(report["variants"])
+    for part, why in report["left_out"].items():
+        assert f"{part} is left out: {why}" in err
+    assert "head.safetensors" in report["left_out"]["shallow"]
+    assert "Left out: shallow" in (lab / "reports" / "evaluation.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_titles_reach_a_terminal_that_cannot_show_them(encoding: str, tmp_path: Path) -> None:
+    catalog = toy.catalog()
+    pins = [dataclasses.replace(pin, title="\U0001f431 猫") for pin in catalog.pins]
+    images = {pin.id: catalog.image_bytes(pin.id) for pin in pins}
+    write_lab(Catalog(pins, images, catalog.boards, {}), tmp_path / "lab", "toy")
+    done = pinlab("recommend", tmp_path / "lab", "--variant", "popular", "--board", "even", PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "  ? ?" in done.stdout
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pinlab", "recommend", str(toy.trained_folder()), "--variant", "popular", "--board",
+             "even"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "pinlab: No space left on device\n")
 
 
 def test_a_lab_without_embeddings_is_evaluated_without_diversity(

@@ -206,6 +206,26 @@ def test_embedding_again_refreshes_what_changed_and_nothing_else(folder: Path) -
     assert open_lab(folder).variant("full")
 
 
+def test_a_fresh_lab_is_not_written_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def draw(vectors: torch.Tensor) -> np.ndarray:
+        drawn.append(len(vectors))
+        return np.zeros((len(vectors), 2), np.float32)
+
+    monkeypatch.setattr(steps, "make_map", draw)
+    assert steps.map_lab(open_lab(folder, "cpu")) == ["pins", "full"]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}  # of folders, too
+    assert steps.embed_lab(open_lab(folder, "cpu")) == []
+    assert steps.map_lab(open_lab(folder, "cpu")) == []
+    steps.Workshop(open_lab(folder, "cpu")).train_all(toy.FULL_SEEDS, toy.SWAPPED_SEEDS)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    nudge(folder / "models" / "full" / "head.safetensors")
+    steps.embed_lab(open_lab(folder, "cpu"))
+    assert steps.map_lab(open_lab(folder, "cpu")) == ["full"]
+    assert drawn == [toy.PINS] * 3
+
+
 def test_neighbours_are_the_nearest_by_cosine(lab: Lab) -> None:
     vectors = lab.embeddings.double().numpy()
     cosines = vectors @ vectors[lab.catalog.row["pin-08"]]

@@ -20,6 +20,7 @@ from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
 from pinlab.cost import PRICES
 from pinlab.measure import page_accuracy
+from pinlab.measure.comparison import compare_reports, comparison_lines
 from pinlab.measure.document import floor_note
 from pinlab.measure.evaluate import evaluate
 from pinlab.measure.page import PARTS, claims, headline, render_page, verdict_lines
@@ -29,6 +30,7 @@ from pinlab.measure.page_pairs import count_tests
 from pinlab.measure.prices import Entered, at_entered, enter_api, enter_own
 from pinlab.measure.report import read_report, read_rows, report_csv, report_latex, write_report
 from pinlab.measure.statistics import verdict
+from pinlab.measure.summary import summary
 from pinlab.records import Answer, Board, Cost, Hit, Pin, PinLabError
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'"
@@ -104,6 +106,29 @@ def test_a_report_is_read_back_exactly(evaluated, tmp_path):
     write_report(report, rows[:3], folder)  # in place of the old one
     assert len(read_rows(folder)) == 3
     assert "provenance" not in read_report(folder)
+
+
+def without(report, ends):
+    """A report with these fields null wherever they stand."""
+    if isinstance(report, dict):
+        return {key: None if key in ends else without(value, ends) for key, value in report.items()}
+    return [without(value, ends) for value in report] if isinstance(report, list) else report
+
+
+@pytest.mark.parametrize(
+    "ends", [("low", "high"), ("p50_low", "p50_high"), ("low", "high", "p50", "p95", "p50_low", "p50_high")], ids=str
+)
+def test_a_report_without_intervals_or_times_is_shown_all_the_same(ends, evaluated, tmp_path):
+    """All boards in one group have no interval; nothing timed has no latency."""
+    report, rows = evaluated
+    made = {"catalog": "c", "split_seed": 0, "device": "cpu", "dtype": "float32", "threads": 1}
+    bare = without(report, ends) | {"provenance": made, "training": {}, "left_out": {"break-even": EVIL}}
+    write_report(bare, rows, tmp_path)
+    assert "Left out: break-even, since it could not run: &lt;/script&gt;" in (tmp_path / "evaluation.html").read_text()
+    assert "swapped" in summary(bare)
+    assert "nan" not in report_latex(bare)
+    assert comparison_lines(compare_reports(bare, bare, rows, rows))
+    assert comparison_lines(compare_reports(bare, bare))
 
 
 def test_rows_without_any_cold_pin_keep_their_types(evaluated, tmp_path):

@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+from pinlab.files import replacing_folder
 from pinlab.models.backbone import VECTOR, Backbone, Projector
 from pinlab.models.checkpoint import save_backbone
-from pinlab.models.export import MARKER, ExportedModel, Pins, replacing, write_export
+from pinlab.models.export import EXPORT, MARKER, ExportedModel, Pins, write_export
 from pinlab.models.prompt import PinPart
 from pinlab.records import PinLabError
 
@@ -74,7 +75,7 @@ def expected(backbone: Backbone, projector: Projector, shown: list[str], text: s
 
 def make(place: Path, head: str) -> Made:
     backbone, projector = swapped(place / "swapped", head)
-    with replacing(place / "out") as draft:
+    with replacing_folder(place / "out", EXPORT) as draft:
         write_export(draft, place / "swapped", pins(), {"catalog": "0123"})
     return head, place / "out", backbone, projector
 
@@ -223,10 +224,10 @@ def test_a_stranger_is_never_overwritten(tmp_path: Path) -> None:
     out.mkdir()
     (out / "chapter.txt").write_text("years of work")
     (out / "export.json").write_text("{}")  # another program's file of that name
-    with pytest.raises(PinLabError, match="thesis is there and is no earlier export"), replacing(out):
+    with pytest.raises(PinLabError, match="thesis is there and is no earlier export"), replacing_folder(out, EXPORT):
         pytest.fail("the block ran")
     assert (out / "chapter.txt").read_text() == "years of work"
-    with pytest.raises(PinLabError, match="no earlier export"), replacing(out / "chapter.txt"):
+    with pytest.raises(PinLabError, match="no earlier export"), replacing_folder(out / "chapter.txt", EXPORT):
         pytest.fail("the block ran")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
 
@@ -234,27 +235,27 @@ def test_a_stranger_is_never_overwritten(tmp_path: Path) -> None:
 def test_an_earlier_export_is_replaced_whole_or_kept(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     marker = json.dumps({"format": 1, "prompt": {}})
-    with replacing(out) as draft:
+    with replacing_folder(out, EXPORT) as draft:
         (draft / MARKER).write_text(marker)
-        (draft / "old").write_text("")
-    with pytest.raises(PinLabError, match="half way"), replacing(out):
+        (draft / "README.md").write_text("")
+    with pytest.raises(PinLabError, match="half way"), replacing_folder(out, EXPORT):
         raise PinLabError("half way")
-    assert sorted(path.name for path in out.iterdir()) == [MARKER, "old"]
-    with replacing(out) as draft:
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", MARKER]
+    with replacing_folder(out, EXPORT) as draft:
         (draft / MARKER).write_text(marker)
     assert [path.name for path in out.iterdir()] == [MARKER]
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # nothing left beside it
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
-    with replacing(tmp_path / "."):
+    with replacing_folder(tmp_path / ".", EXPORT):
         pass
     assert tmp_path.is_dir()
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PinLabError, match="cannot be written"), replacing(tmp_path / "file" / "out"):
+    with pytest.raises(PinLabError, match="cannot be written"), replacing_folder(tmp_path / "file" / "out", EXPORT):
         pytest.fail("the block ran")
 
 

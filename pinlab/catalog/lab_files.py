@@ -9,9 +9,18 @@ from pathlib import Path
 
 from pinlab.catalog.near import near_duplicate_groups
 from pinlab.catalog.split import Split, make_split, write_split
-from pinlab.catalog.store import Catalog, write_catalog
+from pinlab.catalog.store import CATALOG, Catalog, write_catalog
+from pinlab.files import Mark, check_file, check_folder, read_record, remove, replacing
 
 FORMAT = 1
+LAB = Mark("lab, nor a new or empty folder", ("lab.json", "catalog/catalog.json"),
+           rb'"format": \d.*"(made_by|provenance)"')  # fmt: skip
+
+
+def check_place(lab: Path) -> None:
+    """Raise a PinLabError where no lab can be written, or only in the place of something that PinLab did not make."""
+    check_file(lab / "lab.json", LAB)
+    check_folder(lab / "catalog", CATALOG)
 
 
 def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = 0) -> Split:
@@ -21,10 +30,12 @@ def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = 0) -> Split
         made_by: the command, for lab.json. seed: of the split.
 
     Raises:
-        PinLabError: the boards are too small for any to be scored; nothing is written then.
+        PinLabError: the boards are too small for any to be scored, or something else is where the lab should be;
+            nothing is written then.
     """
+    check_place(lab)
     split = make_split(catalog, near_duplicate_groups({p.id: catalog.image_bytes(p.id) for p in catalog.pins}), seed)
-    (lab / "lab.json").unlink(missing_ok=True)
+    remove(lab / "lab.json", LAB)
     write_catalog(catalog, lab / "catalog")
     write_split(split, lab / "catalog" / "split.json")
     record = {
@@ -43,10 +54,9 @@ def note_preset(lab: Path, preset: str) -> None:
     """Say in lab.json what the lab's models stand on, when that is no longer what it was built with."""
     path = lab / "lab.json"
     if path.is_file():
-        _write_marker(lab, json.loads(path.read_text()) | {"preset": preset})
+        _write_marker(lab, read_record(path) | {"preset": preset})
 
 
 def _write_marker(lab: Path, record: dict) -> None:
-    draft = lab / "lab.json.tmp"
-    draft.write_text(json.dumps(record, indent=1) + "\n")
-    draft.rename(lab / "lab.json")
+    with replacing(lab / "lab.json", LAB) as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

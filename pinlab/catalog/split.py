@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from pinlab.catalog.store import Catalog
+from pinlab.files import Mark, replacing
 from pinlab.records import PinLabError
 
+SPLIT = Mark("split of PinLab's", ("split.json",), rb'"clusters": ?\{', alone=True)
 QUERY_PINS = 10
 COLD_SHARE, TEST_SHARE, VALIDATION_SHARE = 0.05, 0.2, 0.1
 MIN_TRAIN_PINS = 3
@@ -103,7 +105,7 @@ def make_split(catalog: Catalog, near_duplicates: Sequence[Sequence[str]], seed:
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Write split.json under a temporary name, then rename."""
+    """Write split.json whole or not at all."""
     record = {
         "seed": split.seed,
         "cold": sorted(split.cold),
@@ -111,15 +113,15 @@ def write_split(split: Split, path: Path) -> None:
         "clusters": split.clusters,
         **{name: {b: list(p) for b, p in getattr(split, name).items()} for name in _SIDES},
     }
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n")
-    draft.rename(path)
+    text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
+    with replacing(path, SPLIT) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def read_split(path: Path) -> Split:
     """Read split.json; PinLabError when it is missing or broken."""
     try:
-        record = json.loads(Path(path).read_text())
+        record = json.loads(Path(path).read_bytes())
         sides = {name: {b: tuple(p) for b, p in record[name].items()} for name in _SIDES}
         return Split(
             seed=record["seed"],

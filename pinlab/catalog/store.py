@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pinlab.files import Mark, replacing_folder
 from pinlab.records import Board, Pin, PinLabError
 
 FORMAT = 1
 SHARD_BYTES = 8_000_000  # below the 9 MB that a repository on Spaces takes without LFS
+CATALOG = Mark(
+    "catalog of PinLab's",
+    ("catalog.json",),
+    rb'"format": \d.*"hash".*"provenance"',
+    ("catalog.json", "split.json", "boards.parquet", "saves.parquet", "pins-*.parquet"),
+)
 PIN_FIELDS = ("id", "title", "description", "source", "author", "license")
 
 
@@ -79,11 +85,12 @@ class Catalog:
 
 
 def write_catalog(catalog: Catalog, folder: Path) -> None:
-    """Write `folder` whole or not at all: everything goes to a sibling and is renamed into place."""
-    folder = Path(folder)
-    draft = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    """Write `folder` whole or not at all; PinLabError where something else than a catalog is in its place."""
+    with replacing_folder(Path(folder), CATALOG) as draft:
+        _write_parts(catalog, draft)
+
+
+def _write_parts(catalog: Catalog, draft: Path) -> None:
     for number, shard in enumerate(_shards(catalog)):
         columns = {f: [getattr(p, f) for p in shard] for f in PIN_FIELDS}
         columns["image"] = [catalog.image_bytes(p.id) for p in shard]
@@ -100,9 +107,8 @@ def write_catalog(catalog: Catalog, folder: Path) -> None:
         "saves": len(saves),
         "provenance": catalog.provenance,
     }
-    (draft / "catalog.json").write_text(json.dumps(marker, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    text = json.dumps(marker, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    (draft / "catalog.json").write_text(text, encoding="utf-8")
 
 
 def read_catalog(folder: Path) -> Catalog:
@@ -112,12 +118,19 @@ def read_catalog(folder: Path) -> Catalog:
     if not marker_path.is_file():
         raise PinLabError(f"{folder}: no catalog here (no catalog.json); make one with `python -m pinlab build`")
     try:
-        marker = json.loads(marker_path.read_text())
+        marker = json.loads(marker_path.read_bytes())
         found = marker.get("format")
     except (OSError, ValueError, AttributeError) as error:
         raise PinLabError(f"{marker_path}: cannot be read ({error}); build the catalog again") from error
     if found != FORMAT:
         raise PinLabError(f"{marker_path}: format {found!r}, this PinLab reads {FORMAT}; build it again")
+    try:
+        return _read_parts(folder, marker)
+    except (KeyError, TypeError) as error:
+        raise PinLabError(f"{folder}: lacks a part of a catalog ({error}); build it again") from error
+
+
+def _read_parts(folder: Path, marker: dict) -> Catalog:
     pins: list[Pin] = []
     images: dict[str, bytes] = {}
     for path in sorted(folder.glob("pins-*.parquet")):
@@ -147,11 +160,13 @@ def _shards(catalog: Catalog) -> list[list[Pin]]:
 
 
 def _write_table(columns: dict[str, list], path: Path) -> None:
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    with path.open("wb") as file:  # pyarrow would take some paths for addresses
+        pq.write_table(pa.table(columns), file, compression="zstd")
 
 
 def _read_rows(path: Path) -> list[dict]:
     try:
-        return pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
+        with path.open("rb") as file:
+            return pq.read_table(file).to_pylist()
+    except (OSError, pa.ArrowException) as error:
         raise PinLabError(f"{path}: cannot be read as parquet ({error}); build the catalog again") from error

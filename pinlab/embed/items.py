@@ -10,16 +10,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pinlab.embed.table import EMBEDDINGS
+from pinlab.files import replacing
 from pinlab.records import PinLabError
 
 
 def write_items(path: Path, vectors: Tensor, key: dict[str, str]) -> None:
     """Write (N, 128) item vectors with the key of the model and catalog they were made from."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
     items = vectors.to(torch.float16).contiguous()
-    save_file({"items": items}, draft, metadata={"key": json.dumps(key, sort_keys=True)})
-    draft.rename(path)
+    with replacing(path, EMBEDDINGS) as draft:
+        save_file({"items": items}, draft, metadata={"key": json.dumps(key, sort_keys=True)})
 
 
 def read_items(path: Path, key: dict[str, str]) -> Tensor:
@@ -28,7 +28,7 @@ def read_items(path: Path, key: dict[str, str]) -> Tensor:
         with safe_open(path, "pt") as file:
             stored = json.loads((file.metadata() or {}).get("key", "{}"))
             vectors = file.get_tensor("items")
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise PinLabError(f"{path}: no readable item vectors ({error}); run `python -m pinlab embed`") from error
     if stored != key:
         changed = sorted(name for name in key if key[name] != stored.get(name))

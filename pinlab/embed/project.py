@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from pinlab.files import Mark, replacing
 from pinlab.records import PinLabError
+
+MAP = Mark("folder of maps that PinLab made", ("*.safetensors",), rb'"points":\{"dtype"')
 
 
 def make_map(vectors: torch.Tensor, seed: int = 0) -> np.ndarray:
@@ -18,13 +25,26 @@ def make_map(vectors: torch.Tensor, seed: int = 0) -> np.ndarray:
 
     One thread and a fixed seed: UMAP is reproducible only so, which is why coordinates are frozen on disk.
     """
-    import umap
-
-    points = umap.UMAP(
+    points = _umap().UMAP(
         n_neighbors=min(15, len(vectors) - 1), min_dist=0.15, metric="cosine", random_state=seed, n_jobs=1
     ).fit_transform(vectors.numpy())
     points = points - np.median(points, axis=0)
     return (points / np.abs(points).max()).astype(np.float32)
+
+
+def _umap() -> ModuleType:
+    """The library, with a temporary folder for what it compiles where neither its own nor the user's can be written."""
+    try:
+        import umap
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        import numba
+
+        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="pinlab-numba-")
+        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
+        import umap
+    return umap
 
 
 def align(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
@@ -65,10 +85,17 @@ def place(similarities: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 def write_map(path: Path, points: np.ndarray, key: dict[str, str]) -> None:
     """Write the coordinates with the key of the vectors they were made from."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    save_file({"points": points}, draft, metadata={"key": json.dumps(key, sort_keys=True)})
-    draft.rename(path)
+    with replacing(path, MAP) as draft:
+        save_file({"points": points}, draft, metadata={"key": json.dumps(key, sort_keys=True)})
+
+
+def is_fresh(path: Path, key: dict[str, str]) -> bool:
+    """Whether a map is there that was made from the vectors of this key."""
+    try:
+        with safe_open(path, "np") as file:
+            return json.loads((file.metadata() or {}).get("key", "{}")) == key
+    except (OSError, SafetensorError, ValueError):
+        return False
 
 
 def read_map(path: Path, pins: int) -> np.ndarray:

@@ -18,7 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pinlab.files import Mark, check_file, replacing
 from pinlab.records import PinLabError
+
+EMBEDDINGS = Mark(
+    "folder of embeddings that PinLab made", ("pins.json", "*.safetensors"), rb'^\{"key":|"(codes|items)":\{"dtype"'
+)
 
 
 @dataclass(frozen=True)
@@ -74,27 +79,26 @@ def dequantise(codes: Tensor, scales: Tensor) -> Tensor:
 
 def write_table(table: EmbeddingTable, path: Path) -> None:
     """Vectors first, the key last: an interrupted write never looks complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     marker = path.with_suffix(".json")
-    marker.unlink(missing_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    save_file({"codes": table.codes.contiguous(), "scales": table.scales.contiguous()}, draft)
-    draft.rename(path)
-    record = {"key": dict(table.key), "rows": dict(table.rows), "tensors": _file_hash(path)}
-    draft = marker.with_name(marker.name + ".tmp")
-    draft.write_text(json.dumps(record, separators=(",", ":")) + "\n")
-    draft.rename(marker)
+    check_file(marker, EMBEDDINGS)
+    with replacing(path, EMBEDDINGS) as draft:
+        save_file({"codes": table.codes.contiguous(), "scales": table.scales.contiguous()}, draft)
+        record = {"key": dict(table.key), "rows": dict(table.rows), "tensors": _file_hash(draft)}
+        with replacing(marker, EMBEDDINGS) as draft_marker:
+            draft_marker.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def read_table(path: Path) -> EmbeddingTable:
     """Read what `write_table` wrote; PinLabError when it is missing, broken or half-written."""
+    place = path.with_suffix(".json")
     try:
-        record = json.loads(path.with_suffix(".json").read_text())
+        record = json.loads(place.read_bytes())
+        place = path
         tensors = load_file(path)
         table = EmbeddingTable(record["key"], record["rows"], tensors["codes"], tensors["scales"])
         whole = record["tensors"] == _file_hash(path) and len(table.rows) == len(table.codes)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise PinLabError(f"{path}: no readable embedding table ({error}); run `python -m pinlab embed`") from error
+        raise PinLabError(f"{place}: no readable embedding table ({error}); run `python -m pinlab embed`") from error
     if not whole:
         raise PinLabError(f"{path}: vectors and key do not belong together; run `python -m pinlab embed`")
     return table

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pinlab.files import Mark, check_file, replacing
 from pinlab.measure.bench_cost import VARIANTS
 from pinlab.measure.document import COLOURS, Words, layout, percent, render_document, rounded, table, verdict
 from pinlab.records import PinLabError
 
 CAUSES = {"tower": "tower", "visual_tokens": "visual tokens", "pin_text": "text of each pin", "markers": "markers"}
+BENCH_PAGE = Mark("page that bench wrote", ("*",), rb"<title>PinLab bench", alone=True)
 QUIET = 0.6  # a smaller share of the cores: other programs ran. Threads wait for each other on a quiet machine, too
 DASHES = ("dot", "dash", "solid")  # picture sizes, small to large
 
@@ -29,18 +30,15 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
 
 def check_writable(path: Path) -> None:
     """Say at once, and not after minutes of timing, that a page could not be written."""
+    check_file(path, BENCH_PAGE)
     if path.is_dir() or not path.parent.is_dir():
         raise PinLabError(f"--out {path}: no file can be written there; name a file in a folder that exists")
 
 
 def write_page(report: Mapping[str, Any], path: Path) -> None:
     """Write the page whole, or not at all."""
-    draft = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path, BENCH_PAGE) as draft:
         draft.write_text(render_bench(report), encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        raise PinLabError(f"--out {path}: cannot be written ({error.strerror})") from error
 
 
 def render_bench(report: Mapping[str, Any]) -> str:

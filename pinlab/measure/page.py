@@ -324,6 +324,10 @@ def _how(report: Mapping[str, Any]) -> str:
         f"and validation pins. Recall@{K} = held-out pins in the top {K} / min({K}, held out). Strict: held-out pins "
         "that are in no overlapping board's train pins. Cold: pins that no model saw in training.</p>"
         + (f"<p>Not measured in this report: {escaped(', '.join(missing))}.</p>" if missing else "")
+        + "".join(
+            f"<p>Left out: {escaped(part)}, since it could not run: {escaped(why)}</p>"
+            for part, why in (report.get("left_out") or {}).items()
+        )
         + _provenance(report)
         + f"<details><summary>All settings</summary><pre tabindex='0'>{text}</pre></details>"
     )

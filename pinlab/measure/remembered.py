@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +13,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from pinlab.files import Mark, check_folder, one_line, remove, replacing
 from pinlab.measure.accuracy import Scorer
 from pinlab.records import Query
+
+SCORES = Mark("folder of scores that PinLab keeps", ("*.safetensors",), rb'"scores":\{"dtype"')
+_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 
 
 class ScoreStore:
@@ -22,7 +27,9 @@ class ScoreStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.used: set[str] = set()
-        folder.mkdir(parents=True, exist_ok=True)
+        check_folder(folder, SCORES)
+        with one_line(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str, queries: Sequence[Query], make: Callable[[], np.ndarray]) -> np.ndarray:
         """float32 (Q, N): what is stored, or what `make` gives, which is stored then.
@@ -38,18 +45,17 @@ class ScoreStore:
             try:
                 return load_file(path)["scores"]
             except SafetensorError:
-                path.unlink()  # not whole: made again below
+                pass  # not whole: made again below
         scores = make()
-        draft = path.with_name(path.name + ".tmp")
-        save_file({"scores": np.ascontiguousarray(scores)}, draft)
-        draft.rename(path)
+        with replacing(path, None) as draft:
+            save_file({"scores": np.ascontiguousarray(scores)}, draft)
         return scores
 
     def prune(self) -> None:
-        """Delete what this evaluation did not use: scores of other weights, and what another run left half-written."""
-        for path in self.folder.iterdir():
-            if path.name not in self.used:
-                path.unlink()
+        """Delete the scores that this evaluation did not use: those of other weights."""
+        for path in self.folder.glob("*.safetensors"):
+            if path.name not in self.used and _NAME.fullmatch(path.name):
+                remove(path, SCORES)
 
 
 class Remembered:

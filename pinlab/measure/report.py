@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pinlab.files import Mark, check_folder, remove, replacing
 from pinlab.measure.accuracy import K, Row
 from pinlab.measure.evaluate import FORMAT, METRICS, plain
 from pinlab.measure.page import render_page
@@ -20,6 +21,11 @@ from pinlab.records import PinLabError
 
 JSON_NAME, ROWS_NAME, PAGE_NAME = "evaluation.json", "rows.parquet", "evaluation.html"
 CSV_NAME, TEX_NAME = "evaluation.csv", "evaluation.tex"
+REPORT = Mark(
+    "folder of reports that PinLab made",
+    (JSON_NAME, PAGE_NAME, CSV_NAME, TEX_NAME, f"some/{JSON_NAME}"),
+    rb'"format": \d.*"variants":|<title>PinLab|^variant,metric,mean,low,high,|^% PinLab: ',
+)
 LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "[": "{[}", "]": "{]}", "*": "{*}"}
@@ -40,18 +46,18 @@ def write_report(
             under "provenance" in the JSON file and shown on the page. pictures: for the page, see `render_page`.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     stored = plain(dict(report) | ({"provenance": provenance} if provenance is not None else {}))
     text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     texts = {PAGE_NAME: render_page(stored, pictures), CSV_NAME: report_csv(stored), TEX_NAME: report_latex(stored)}
     texts[JSON_NAME] = text
-    drafts = {name: folder / (name + ".tmp") for name in (ROWS_NAME, *texts)}
-    _write_rows(rows, drafts[ROWS_NAME])
-    for name, content in texts.items():
-        drafts[name].write_text(content, encoding="utf-8")
-    (folder / JSON_NAME).unlink(missing_ok=True)  # between the renames there is no report, rather than a mixed one
-    for name, draft in drafts.items():
-        os.replace(draft, folder / name)
+    check_folder(folder, REPORT)
+    with ExitStack() as places:  # closed from the last to the first: the JSON file takes its place at the end
+        names = dict.fromkeys((JSON_NAME, *texts))
+        drafts = {name: places.enter_context(replacing(folder / name, REPORT)) for name in names}
+        _write_rows(rows, places.enter_context(replacing(folder / ROWS_NAME, REPORT)))
+        for name, content in texts.items():
+            drafts[name].write_text(content, encoding="utf-8")
+        remove(folder / JSON_NAME, REPORT)  # between the renames there is no report, rather than a mixed one
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -68,7 +74,7 @@ def read_report_file(path: Path) -> dict[str, Any]:
     """A report by the path of its JSON file; PinLabError as for `read_report`, or when there is no such file."""
     again = "run `python -m pinlab evaluate` again"
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise PinLabError(f"{path}: not a readable report ({error}); {again}") from error
     if not isinstance(report, dict) or report.get("format") != FORMAT:
@@ -88,7 +94,8 @@ def read_rows(folder: Path) -> list[Row]:
 
     path = Path(folder) / ROWS_NAME
     try:
-        return pq.read_table(path).to_pylist()
+        with path.open("rb") as file:
+            return pq.read_table(file).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise PinLabError(f"{path}: cannot be read ({error}); run `python -m pinlab evaluate` again") from error
 
@@ -158,4 +165,5 @@ def _write_rows(rows: Sequence[Row], path: Path) -> None:
     fields += [(name, pa.float64()) for name in METRICS]
     fields += [("hits", pa.list_(pa.string()))]
     table = pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
-    pq.write_table(table, path, compression="zstd", compression_level=19)
+    with path.open("wb") as file:  # pyarrow would take some paths for addresses
+        pq.write_table(table, file, compression="zstd", compression_level=19)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pinlab.files import replacing
 from pinlab.measure.bench_page import summary_lines
 from pinlab.measure.document import fairness_note, floor_note, number
 from pinlab.measure.page_pairs import RECALL, compared, correction, count_tests
@@ -143,10 +144,11 @@ def main(lab: str, readme: str, *benches: str) -> None:
     report = read_report(Path(lab) / "reports")
     if report is None:
         raise PinLabError(f"{lab}: no report yet; run `python -m pinlab evaluate {lab}`")
-    text = rewrite(Path(readme).read_text(), NUMBERS, summary(report))
+    text = rewrite(Path(readme).read_text(encoding="utf-8"), NUMBERS, summary(report))
     if benches:
-        text = rewrite(text, BENCH, bench_summary(*(json.loads(Path(bench).read_text()) for bench in benches)))
-    Path(readme).write_text(text)
+        text = rewrite(text, BENCH, bench_summary(*(json.loads(Path(bench).read_bytes()) for bench in benches)))
+    with replacing(Path(readme), None) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

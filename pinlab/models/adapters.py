@@ -73,7 +73,7 @@ def save_adapter(folder: Path, qwen: Qwen3VLModel, stands_on: str) -> None:
     config = cast(Any, qwen).peft_config["default"].to_dict()
     record = {name: sorted(value) if isinstance(value, set) else value for name, value in config.items()}
     record |= {"base_model_name_or_path": stands_on, "inference_mode": True}
-    (folder / CONFIG).write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
+    (folder / CONFIG).write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
 
 
 def stands_on(folder: Path) -> str | None:
@@ -82,7 +82,7 @@ def stands_on(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        name = json.loads(path.read_text())["base_model_name_or_path"]
+        name = json.loads(path.read_bytes())["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
         raise PinLabError(f"{path} is no adapter configuration ({error}); fetch the lab again") from error
     if not isinstance(name, str) or Path(name).name != name:
@@ -99,7 +99,7 @@ def load_adapter(folder: Path, qwen: Qwen3VLModel, weights: dict[str, Tensor]) -
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
     try:
-        inject_adapter_in_model(LoraConfig(**json.loads((folder / CONFIG).read_text())), qwen)
+        inject_adapter_in_model(LoraConfig(**json.loads((folder / CONFIG).read_bytes())), qwen)
         state = {name.removeprefix(_PREFIX): value.float() for name, value in weights.items()}
         result = set_peft_model_state_dict(cast(Any, qwen), state)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -29,6 +30,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionRotaryEmbedding,
 )
 
+from pinlab.files import Mark, replacing_folder
 from pinlab.models import adapters, released
 from pinlab.models.backbone import Backbone, Projector, text_width
 from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
@@ -37,7 +39,19 @@ from pinlab.models.spread import connect, placement
 from pinlab.records import PinLabError
 
 SHARD_SIZE = "8MB"
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*")
+MODEL = Mark(
+    "model folder of PinLab's",
+    ("training.json",),
+    rb'"data_hash"',
+    (
+        "training.json", "config.json", "generation_config.json", "head.safetensors", "model*.safetensors",
+        "model.safetensors.index.json", "adapter_config.json", "adapter_model.safetensors", "checkpoint.json",
+        "preprocessor_config.json", "processor_config.json", *TOKENIZER,
+    ),
+)  # fmt: skip
 POINTER = "checkpoint.json"
+_WEIGHTS = re.compile(r"(model(-\d+-of-\d+)?|head|adapter_model)\.safetensors")
 LM_HEAD = "lm_head."  # where a released checkpoint does not tie it to its word embeddings
 _AGAIN = "fetch the lab again or run `python -m pinlab train`"
 
@@ -85,7 +99,8 @@ class Weights:
 
     @staticmethod
     def _key(folder: Path, prefix: str) -> tuple:
-        return (prefix, *((path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))))
+        shards = sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
+        return (prefix, *((path, path.stat().st_mtime_ns) for path in shards))
 
 
 def save_backbone(
@@ -109,28 +124,24 @@ def save_backbone(
         stands_on: for a backbone with an adapter, the model folder beside this one that holds its weights.
         source: the released checkpoint that the weights are; they stay there and are pointed to.
     """
-    draft = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    if source is not None:
-        _write_pointer(draft, source)
-    elif adapters.has_adapter(backbone.qwen):
-        adapters.save_adapter(draft, backbone.qwen, stands_on)
-    else:
-        weights = {f"model.{name}": _half(value) for name, value in backbone.qwen.state_dict().items()}
-        if not vision_layer:
-            weights = {name: value for name, value in weights.items() if not name.startswith("model.visual.")}
-        save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
-    head = {"head.weight": backbone.head.weight, "head.gate": backbone.gate, **(extra or {})}
-    save_file({k: _half(v) for k, v in head.items()}, draft / "head.safetensors")
-    config = backbone.qwen.config
-    config.architectures = ["Qwen3VLForConditionalGeneration"]
-    config.save_pretrained(draft)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(draft)
-    (draft / "training.json").write_text(json.dumps(training, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    with replacing_folder(folder, MODEL) as draft:
+        if source is not None:
+            _write_pointer(draft, source)
+        elif adapters.has_adapter(backbone.qwen):
+            adapters.save_adapter(draft, backbone.qwen, stands_on)
+        else:
+            weights = {f"model.{name}": _half(value) for name, value in backbone.qwen.state_dict().items()}
+            if not vision_layer:
+                weights = {name: value for name, value in weights.items() if not name.startswith("model.visual.")}
+            save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
+        head = {"head.weight": backbone.head.weight, "head.gate": backbone.gate, **(extra or {})}
+        save_file({k: _half(v) for k, v in head.items()}, draft / "head.safetensors")
+        config = backbone.qwen.config
+        config.architectures = ["Qwen3VLForConditionalGeneration"]
+        config.save_pretrained(draft)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(draft)
+        (draft / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
 
 
 @torch.inference_mode(False)  # what is read may be shared with a model that is loaded outside of it
@@ -323,7 +334,7 @@ def source_of(folder: Path) -> released.Source | None:
 def _pointer(folder: Path) -> dict:
     path = folder / POINTER
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_bytes())
         return {key: record[key] for key in ("folder", "id", "revision", "shards", "weights")}
     except (ValueError, KeyError, TypeError) as error:
         raise PinLabError(f"{path} names no checkpoint ({_line(error)}); {_AGAIN}") from error
@@ -338,8 +349,10 @@ def _write_pointer(folder: Path, source: released.Source) -> None:
     place = None if source.id else str(source.folder)
     record = {"id": source.id, "revision": source.revision, "folder": place}
     record |= {"shards": _shard_sizes(source.folder), "weights": _shards_hash(source.folder)}
-    (folder / POINTER).write_text(json.dumps(record, indent=1) + "\n")
-    shutil.copy(source.folder / "preprocessor_config.json", folder)
+    (folder / POINTER).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for name in released.PREPROCESSORS:
+        if (source.folder / name).is_file():
+            shutil.copy(source.folder / name, folder)
 
 
 def _shard_sizes(folder: Path) -> dict[str, int]:
@@ -352,9 +365,14 @@ def _shards_hash(folder: Path) -> str:
 
 def weights_hash(folder: Path) -> str:
     """sha256 over the weights of a model folder and of the one it stands on, first 16 digits."""
-    found = _hash_of(sorted([*folder.glob("*.safetensors"), *folder.glob(POINTER)]))
+    found = _hash_of(sorted([*_own_weights(folder), *folder.glob(POINTER)]))
     on = adapters.stands_on(folder)
     return found if on is None else hashlib.sha256((found + weights_hash(folder.parent / on)).encode()).hexdigest()[:16]
+
+
+def _own_weights(folder: Path) -> list[Path]:
+    """The weights in a model folder. What other programs leave beside them (`._head.safetensors`, a copy) is none."""
+    return sorted(path for path in folder.glob("*.safetensors") if _WEIGHTS.fullmatch(path.name))
 
 
 def _hash_of(paths: Sequence[Path]) -> str:

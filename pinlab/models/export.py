@@ -15,10 +15,7 @@ Knows nothing of labs, tables or variants: it is handed tensors. Reads and write
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -32,14 +29,24 @@ from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedTokenizerFast, Qwen3Config
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
+from pinlab.files import Mark
 from pinlab.models.adapters import stands_on
 from pinlab.models.backbone import VECTOR
-from pinlab.models.checkpoint import load_tokenizer, read_config, read_tensors, text_stack
+from pinlab.models.checkpoint import TOKENIZER, load_tokenizer, read_config, read_tensors, text_stack
 from pinlab.models.prompt import TEXT_TOKENS, PromptBuilder
 from pinlab.records import PinLabError
 
 FORMAT = 1
 MARKER = "export.json"
+EXPORT = Mark(
+    "earlier export",
+    (MARKER,),
+    rb'"format": \d.*"prompt"',
+    (
+        MARKER, "README.md", "config.json", "generation_config.json", "model*.safetensors",
+        "model.safetensors.index.json", "projector.safetensors", "pins.safetensors", "pins.json", *TOKENIZER,
+    ),
+)  # fmt: skip
 README = Path(__file__).with_name("export_readme.md")
 HEAD = ("head.weight", "head.gate", *(f"projector.layers.{i}.{part}" for i in (0, 2) for part in ("weight", "bias")))
 # What a Qwen3 configuration shares with the text part of a Qwen3-VL's.
@@ -76,41 +83,6 @@ class PromptIds:
     end: list[int]
     text_tokens: int
     """How many tokens of the text are kept."""
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """An empty folder to write an export in; takes the place of `out` when the block ends well.
-
-    Raises:
-        PinLabError: `out` holds something that is no export, or cannot be written.
-    """
-    out = out.absolute()
-    check_target(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise PinLabError(f"{out}: cannot be written ({error.strerror or error})") from error
-    try:
-        draft = room / "new"
-        draft.mkdir()
-        yield draft
-        _take_place(draft, out, room / "old")
-    except OSError as error:
-        raise PinLabError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-
-
-def check_target(out: Path) -> None:
-    """PinLabError unless `out` is free: missing, an empty folder, or an earlier export."""
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() and _marker_format(out) is None:
-        raise PinLabError(
-            f"{out} is there and is no earlier export (no {MARKER}): it is left alone; give --out a new or empty folder"
-        )
 
 
 def write_export(folder: Path, model: Path, pins: Pins, provenance: Mapping[str, str]) -> None:
@@ -154,7 +126,7 @@ def write_export(folder: Path, model: Path, pins: Pins, provenance: Mapping[str,
     (folder / "README.md").write_text(readme, encoding="utf-8")
     for path in folder.iterdir():  # safetensors writes files that only their owner can read; a server is another user
         path.chmod((folder / "README.md").stat().st_mode)
-    (folder / MARKER).write_text(json.dumps(record, indent=1) + "\n")
+    (folder / MARKER).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def text_weights(model: Path) -> dict[str, Tensor]:
@@ -202,8 +174,8 @@ class ExportedModel:
             raise PinLabError(f"{folder}: no export of this format ({MARKER} is missing or of another version)")
         try:
             self.qwen3 = AutoModel.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-            self.record = json.loads((folder / MARKER).read_text())
-            ids = json.loads((folder / "pins.json").read_text(encoding="utf-8"))
+            self.record = json.loads((folder / MARKER).read_bytes())
+            ids = json.loads((folder / "pins.json").read_bytes())
             table, extra = load_file(folder / "pins.safetensors"), load_file(folder / "projector.safetensors")
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise PinLabError(f"{folder}: not a whole export ({error}); run `python -m pinlab export` again") from error
@@ -248,22 +220,10 @@ class ExportedModel:
         return F.linear(F.gelu(F.linear(embeddings, *wide)), *narrow)
 
 
-def _take_place(draft: Path, out: Path, old: Path) -> None:
-    """Rename a draft to `out`; what was there is moved away first, and back when that fails."""
-    if out.exists():
-        out.rename(old)
-    try:
-        draft.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-
-
 def _write_config(config: Qwen3Config, path: Path) -> None:
     # transformers 4, and servers built on it, know only this name and would take 10,000 for what they miss.
     record = json.loads(config.to_json_string()) | {"rope_theta": cast(Any, config.rope_parameters)["rope_theta"]}
-    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _write_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -308,7 +268,7 @@ def _readme(
 def _marker_format(folder: Path) -> int | None:
     """The format of the export in a folder; None where there is none."""
     try:
-        record = json.loads((folder / MARKER).read_text())
+        record = json.loads((folder / MARKER).read_bytes())
         return int(record["format"]) if "prompt" in record else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

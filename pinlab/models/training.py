@@ -15,12 +15,20 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pinlab.files import Mark, check_folder, read_record, replacing
 from pinlab.models.backbone import Backbone
 from pinlab.records import PinLabError
+
+RUN = Mark(
+    "training run of PinLab's",
+    ("last.json", "done.json", "best.safetensors", "last.safetensors"),
+    rb'"plan"|"dtype":',
+)
 
 
 @dataclass(frozen=True)
@@ -106,14 +114,14 @@ def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str],
 
     Leaves the weights with the best validation score in the task's model, and `done.json` in `folder`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder, RUN)
     groups = _groups(task.model, plan.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
     state = _resume(task.model, optimizer, plan, folder, state_hash(task.model))
     if state["step"] < plan.steps:
         log(f"{label}: {parts_line(task.model)}")
         _run(task, plan, folder, label, optimizer, state, log)
-    _load(task.model, load_file(folder / "best.safetensors"))
+    _load(task.model, _read(folder / "best.safetensors"))
     best = max(state["curve"], key=lambda point: point["score"])
     outcome = Outcome(
         steps=plan.steps,
@@ -124,7 +132,8 @@ def train(task: Task, plan: Plan, folder: Path, label: str, log: Callable[[str],
         flat=is_flat(state["curve"]),
         start=state["start"],
     )
-    (folder / "done.json").write_text(json.dumps({"plan": asdict(plan), **asdict(outcome)}, indent=1) + "\n")
+    with replacing(folder / "done.json", RUN) as draft:
+        draft.write_text(json.dumps({"plan": asdict(plan), **asdict(outcome)}, indent=1) + "\n", encoding="utf-8")
     return outcome
 
 
@@ -245,9 +254,8 @@ def _checkpoint(
             tensors[f"optimizer.{i}.{name}"] = value
     _write(tensors, folder / "last.safetensors")
     record = {**state, "step": step, "plan": asdict(plan)}
-    draft = folder / "last.json.tmp"
-    draft.write_text(json.dumps(record))
-    draft.rename(folder / "last.json")
+    with replacing(folder / "last.json", RUN) as draft:
+        draft.write_text(json.dumps(record), encoding="utf-8")
 
 
 def _resume(
@@ -257,12 +265,12 @@ def _resume(
     marker = folder / "last.json"
     if not marker.is_file():
         return {"step": 0, "seconds": 0.0, "curve": [], "start": start}
-    record = json.loads(marker.read_text())
+    record = read_record(marker)
     for what, other in (("of another plan", Plan(**record.pop("plan")) != plan),
                         ("that started from other weights", record["start"] != start)):
         if other:
             raise PinLabError(f"{folder}: holds a run {what}; delete the folder to start anew")
-    tensors = load_file(folder / "last.safetensors")
+    tensors = _read(folder / "last.safetensors")
     _load(model, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"optimizer.{i}."
@@ -271,7 +279,15 @@ def _resume(
     return record
 
 
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise PinLabError(
+            f"{path}: cannot be read ({error}); delete the folder {path.parent} to train that model anew"
+        ) from error
+
+
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
-    draft = path.with_name(path.name + ".tmp")
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, draft)
-    draft.rename(path)
+    with replacing(path, RUN) as draft:
+        save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, draft)

@@ -141,5 +141,5 @@ def _head() -> str:
     }
     colours = {c: [map_colours(c, dark) for dark in (False, True)] for c in text.MAP_COLOURS}
     words = json.dumps(text.SCRIPT | {"urls": urls, "colours": colours}).replace("</", "<\\/")
-    style = (server.STATIC / "pinlab.css").read_text()
+    style = (server.STATIC / "pinlab.css").read_text(encoding="utf-8")
     return f"<style>{style}</style><script>window.PinLabText = {words};</script>"
