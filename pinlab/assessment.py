@@ -142,7 +142,7 @@ def evaluate_lab(
     command += f" --margin {margin}" if margin != MARGIN else ""
     command += f" --prices {prices.name}" if prices else ""  # its folder is nobody's business
     made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
-    extra = {"provenance": lab.provenance() | made}
+    extra: dict[str, Any] = {"provenance": lab.provenance() | made}
     extra["training"] = left.attempt("training", lambda: training_table(lab), {})
     extra["rates_tried"] = left.attempt("learning rates tried", lambda: rates_tried(lab), None)
     extra |= {"left_out": dict(left)} if left else {}

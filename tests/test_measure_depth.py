@@ -265,13 +265,14 @@ def test_a_torn_score_file_is_made_again_and_what_is_not_used_is_deleted(tmp_pat
     Remembered(Counting(), "w", ScoreStore(tmp_path)).scores(batch)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:9])
-    (tmp_path / "old.safetensors").write_bytes(b"")
+    (tmp_path / f"{'0' * 32}.safetensors").write_bytes(b"")
+    (tmp_path / "notes.safetensors").write_bytes(b"somebody's own")
     store = ScoreStore(tmp_path)
     again = Remembered(Counting(), "w", store)
     assert again.scores(batch)[0, 0] == 1
     assert again.variant.calls == 1
     store.prune()
-    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, "notes.safetensors"}
 
 
 def test_an_evaluation_of_some_variants_replaces_and_deletes_nothing(tmp_path: Path, monkeypatch, capsys) -> None:

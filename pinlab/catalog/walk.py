@@ -34,7 +34,7 @@ def look_through(source: Path) -> Found:
     """Everything below a folder; PinLabError when the folder itself cannot be read."""
     found = Found()
     root = source.resolve()
-    waiting = [(source, (root,), False)]
+    waiting: list[tuple[Path, tuple[Path, ...], bool]] = [(source, (root,), False)]  # with the real folders above it
     while waiting:
         folder, chain, hidden = waiting.pop()
         try:

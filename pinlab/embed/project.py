@@ -6,6 +6,7 @@ import atexit
 import json
 import shutil
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -39,10 +40,9 @@ def _umap() -> ModuleType:
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
-        import numba
-
-        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="pinlab-numba-")
-        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
+        cache = tempfile.mkdtemp(prefix="pinlab-numba-")
+        atexit.register(shutil.rmtree, cache, ignore_errors=True)
+        import_module("numba").config.CACHE_DIR = cache  # umap compiles with it
         import umap
     return umap
 

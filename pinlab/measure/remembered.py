@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +16,8 @@ from pinlab.files import Mark, check_folder, one_line, remove, replacing
 from pinlab.measure.accuracy import Scorer
 from pinlab.records import Query
 
-SCORES = Mark("folder of scores that PinLab keeps", ("*.safetensors",), rb'"scores":\{"dtype"')
-_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
+_NAMES = "[0-9a-f]" * 32 + ".safetensors"
+SCORES = Mark("folder of scores that PinLab keeps", (_NAMES,), b"")  # by its name: a torn one is ours, too
 
 
 class ScoreStore:
@@ -47,14 +46,14 @@ class ScoreStore:
             except SafetensorError:
                 pass  # not whole: made again below
         scores = make()
-        with replacing(path, None) as draft:
+        with replacing(path, SCORES) as draft:
             save_file({"scores": np.ascontiguousarray(scores)}, draft)
         return scores
 
     def prune(self) -> None:
         """Delete the scores that this evaluation did not use: those of other weights."""
-        for path in self.folder.glob("*.safetensors"):
-            if path.name not in self.used and _NAME.fullmatch(path.name):
+        for path in self.folder.glob(_NAMES):
+            if path.name not in self.used:
                 remove(path, SCORES)
 
 
