@@ -484,18 +484,19 @@ def _write_table(lab: Lab, pictures: _Pictures) -> None:
 
 def map_lab(lab: Lab) -> list[str]:
     """The frozen maps of pin embeddings and of `full`'s item vectors; what is fresh stays. Names what was not."""
-    made = []
-    for space, vectors, key in (
-        ("pins", lab.embeddings, lab.table_key() | {"catalog": lab.catalog.content_hash[:16]}),
-        ("full", lab.items("full"), lab.items_key("full")),
-    ):
-        path, key = lab.path / "map" / f"{space}.safetensors", {"space": space} | key
-        if not is_fresh(path, key):
-            check_file(path, MAP)
-            print(f"map of {space}: UMAP of {len(vectors)} vectors", file=sys.stderr)
-            write_map(path, make_map(vectors.cpu()), key)
-            made.append(space)
-    return made
+    spaces = {
+        "pins": (lab.embeddings, lab.table_key() | {"space": "pins", "catalog": lab.catalog.content_hash[:16]}),
+        "full": (lab.items("full"), lab.items_key("full") | {"space": "full"}),
+    }
+    paths = {space: lab.path / "map" / f"{space}.safetensors" for space in spaces}
+    stale = [space for space, (_, key) in spaces.items() if not is_fresh(paths[space], key)]
+    for space in stale:
+        check_file(paths[space], MAP)  # before minutes of computing
+    for space in stale:
+        vectors, key = spaces[space]
+        print(f"map of {space}: UMAP of {len(vectors)} vectors", file=sys.stderr)
+        write_map(paths[space], make_map(vectors.cpu()), key)
+    return stale
 
 
 def _item_vectors(lab: Lab, pictures: _Pictures, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What `build` leaves in a lab folder: catalog/, its split, and lab.json, the marker, last."""
+"""What `build` leaves in a lab folder: catalog/ with its split, and lab.json, the marker."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pinlab.catalog.near import near_duplicate_groups
 from pinlab.catalog.split import Split, make_split, write_split
-from pinlab.catalog.store import CATALOG, Catalog, write_catalog
-from pinlab.files import Mark, check_file, check_folder, read_record, remove, replacing
+from pinlab.catalog.store import CATALOG, Catalog, write_parts
+from pinlab.files import Mark, check_file, check_folder, read_record, replacing, replacing_folder
 
 FORMAT = 1
 LAB = Mark("lab, nor a new or empty folder", ("lab.json", "catalog/catalog.json"),
@@ -35,9 +35,6 @@ def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = 0) -> Split
     """
     check_place(lab)
     split = make_split(catalog, near_duplicate_groups({p.id: catalog.image_bytes(p.id) for p in catalog.pins}), seed)
-    remove(lab / "lab.json", LAB)
-    write_catalog(catalog, lab / "catalog")
-    write_split(split, lab / "catalog" / "split.json")
     record = {
         "format": FORMAT,
         "catalog": catalog.content_hash,
@@ -46,7 +43,11 @@ def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = 0) -> Split
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("numpy", "pillow", "pyarrow")},
     }
-    _write_marker(lab, record)
+    with replacing(lab / "lab.json", LAB) as marker:  # before the catalog, so that it is there when the disk is full
+        marker.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        with replacing_folder(lab / "catalog", CATALOG) as folder:
+            write_parts(catalog, folder)
+            write_split(split, folder / "split.json")
     return split
 
 
@@ -54,9 +55,6 @@ def note_preset(lab: Path, preset: str) -> None:
     """Say in lab.json what the lab's models stand on, when that is no longer what it was built with."""
     path = lab / "lab.json"
     if path.is_file():
-        _write_marker(lab, read_record(path) | {"preset": preset})
-
-
-def _write_marker(lab: Path, record: dict) -> None:
-    with replacing(lab / "lab.json", LAB) as draft:
-        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(read_record(path) | {"preset": preset}, indent=1)
+        with replacing(path, LAB) as draft:
+            draft.write_text(text + "\n", encoding="utf-8")

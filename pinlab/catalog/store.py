@@ -87,10 +87,11 @@ class Catalog:
 def write_catalog(catalog: Catalog, folder: Path) -> None:
     """Write `folder` whole or not at all; PinLabError where something else than a catalog is in its place."""
     with replacing_folder(Path(folder), CATALOG) as draft:
-        _write_parts(catalog, draft)
+        write_parts(catalog, draft)
 
 
-def _write_parts(catalog: Catalog, draft: Path) -> None:
+def write_parts(catalog: Catalog, draft: Path) -> None:
+    """Write the files of a catalog into an empty folder, the marker last."""
     for number, shard in enumerate(_shards(catalog)):
         columns = {f: [getattr(p, f) for p in shard] for f in PIN_FIELDS}
         columns["image"] = [catalog.image_bytes(p.id) for p in shard]
