@@ -211,6 +211,8 @@ def test_headers_everywhere(live: tuple[FakeLab, str], path: str) -> None:
     "path",
     [
         "/gradio_api/file=http://example.com/",
+        "/gradio_api/file/http://example.com/",
+        "/gradio_api/file/https%3A%2F%2Fexample.com",
         "/gradio_api/file=https%3A%2F%2Fexample.com",
         "/gradio_api/file=https%253A%252F%252Fexample.com",
         "/gradio_api/file=HTTPS:/example.com",

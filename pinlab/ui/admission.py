@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from fastapi import Request
-from fastapi.responses import JSONResponse
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from pinlab.records import PinLabError
 from pinlab.ui import text

@@ -194,6 +194,30 @@ def test_pictures_are_pasted_and_dropped(visit: Opened, tmp_path: Path) -> None:
     expect(page.locator("#uploads")).to_contain_text("Picture 2")
 
 
+def test_enter_asks_and_shift_enter_starts_a_new_line(visit: Opened) -> None:
+    page = visit()
+    asked, box = page.locator("#total-requests .pl-big"), page.locator("#words textarea")
+    expect(asked).to_have_text("1")
+    box.click()
+    page.keyboard.type("a sailing")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("boat")
+    expect(box).to_have_value("a sailing\nboat")
+    expect(asked).to_have_text("1")
+    page.keyboard.press("Enter")
+    expect(asked).to_have_text("2")
+    expect(box).to_have_value("a sailing\nboat")
+    expect(page.locator("#asked")).to_contain_text("a sailing boat")
+    expect(page.locator("#words")).to_contain_text("Enter asks")
+
+
+def test_enter_in_the_fields_of_a_run_starts_it(visit: Opened) -> None:
+    page = visit()
+    page.locator("#run-count input").fill("2")
+    page.keyboard.press("Enter")
+    expect(page.locator("#run-panel")).to_contain_text("2 random boards, seed 1")
+
+
 def test_a_phone_is_told_that_pictures_are_wanted(visit: Opened) -> None:
     page = visit(width=390)
     for opens, tab in (("#words .upload-button", "Compare"), ("#map-upload", "Map")):
