@@ -271,7 +271,9 @@ def test_the_page_is_whole_and_asks_nobody(grid: bool, tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_said_before_anything_runs(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "no" / "bench.html"):
-        with pytest.raises(PinLabError, match="--out .*name a file in a folder that exists"):
-            bench_page.check_writable(path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PinLabError, match=r"folder is there and is no page that bench wrote \(a folder\)"):
+        bench_page.check_writable(tmp_path / "folder")
+    with pytest.raises(PinLabError, match="--out .*name a file in a folder that exists"):
+        bench_page.check_writable(tmp_path / "no" / "bench.html")
     bench_page.check_writable(tmp_path / "bench.html")
