@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,7 +236,7 @@ def test_a_picture_with_a_hidden_name_is_a_picture(
     """Where the app runs from a folder above its uploads, as services and containers do from the root folder."""
     path = tmp_path / name
     Image.fromarray(picture(4)).save(path, "PNG")
-    monkeypatch.chdir(os.path.commonpath([os.environ["GRADIO_TEMP_DIR"], "/"]))
+    monkeypatch.chdir("/")
     client = Client(demo.local_url, verbose=False)
     for _ in range(2):  # the second time the file is there under its other name already
         given = client.predict("swapped", None, "", [handle_file(str(path))], 5, api_name="/recommend")
