@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -216,6 +219,21 @@ def test_maps_are_frozen_on_disk(tmp_path: Path) -> None:
     assert np.array_equal(read_map(path, 6), points)
     with pytest.raises(PinLabError, match=r"shape \(6, 2\), the lab 7 pins"):
         read_map(path, 7)
+
+
+@pytest.mark.slow
+def test_a_map_needs_no_folder_of_the_users_to_compile_in() -> None:
+    """As where neither the home nor the libraries' folder can be written: numba is left with what it is told."""
+    code = (
+        "import numba.core.caching as c; c.CacheImpl._locator_classes = [c.UserProvidedCacheLocator]\n"
+        "from pinlab.embed.project import make_map; import torch\n"
+        "print(make_map(torch.nn.functional.normalize(torch.randn(30, 16), dim=1)).shape)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.stdout == "(30, 2)\n", done.stderr
 
 
 @pytest.mark.slow
