@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pinlab.catalog.near import near_duplicate_groups
-from pinlab.catalog.split import Split, make_split, write_split
+from pinlab.catalog.split import SEED, Split, make_split, write_split
 from pinlab.catalog.store import Catalog, write_catalog
 
 FORMAT = 1
 
 
-def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = 0) -> Split:
+def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = SEED) -> Split:
     """Write catalog, split and lab.json of a lab.
 
     Args:

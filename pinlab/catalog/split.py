@@ -1,8 +1,10 @@
-"""Which saves are train, validation and test; which pins are cold (DESIGN.md section 6, Fixed).
+"""Which saves are train, validation and test; which pins are cold; which titles are unseen (DESIGN.md section 6, Fixed).
 
 Per board 20 % of the saves (at least 2) are test and 10 % (at least 1) validation. 5 % of all pins are
 cold: all their saves are test. Near-duplicate pictures of one board fall wholly on one side. A board
-left with fewer than 3 train pins is not scored. Everything is drawn from one seed and the ids, so the
+left with fewer than 3 train pins is not scored. The titles of 30 % of the boards are unseen: no training
+reads them, nor any title that differs only in case, plural or word order, though the boards' saves are trained on.
+Half of the unseen titles serve validation, half the test. Everything is drawn from one seed and the ids, so the
 same catalog gives the same split on any machine.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +24,8 @@ from pinlab.records import PinLabError
 
 QUERY_PINS = 10
 COLD_SHARE, TEST_SHARE, VALIDATION_SHARE = 0.05, 0.2, 0.1
+UNSEEN_SHARE = 0.3
+SEED = 1  # of a new lab's split; the bundled lab's first split, seed 0, was looked at while models were designed
 MIN_TRAIN_PINS = 3
 CLUSTER_JACCARD = 0.2
 STRICT_OVERLAP = 0.5
@@ -41,6 +46,7 @@ class Split:
         strict: board id -> test pins that are in no train board overlapping this one (overlap
             coefficient >= 0.5 of the train sides): there the graph cannot copy a twin board.
         validation_strict: the same for validation pins.
+        unseen_validation, unseen_test: boards whose titles enter no training; queries in words are scored on them.
     """
 
     seed: int
@@ -52,6 +58,13 @@ class Split:
     clusters: dict[str, int]
     strict: Saves = field(default_factory=dict)
     validation_strict: Saves = field(default_factory=dict)
+    unseen_validation: frozenset[str] = frozenset()
+    unseen_test: frozenset[str] = frozenset()
+
+    @property
+    def unseen(self) -> frozenset[str]:
+        """Boards whose titles enter no training."""
+        return self.unseen_validation | self.unseen_test
 
     def query_pins(self, board: str, limit: int = QUERY_PINS) -> tuple[str, ...]:
         """Up to `limit` train pins of the board, seeded by board id: the same for every variant."""
@@ -64,7 +77,7 @@ class Split:
         return tuple(pin for pin in pins if pin in keep)
 
 
-def make_split(catalog: Catalog, near_duplicates: Sequence[Sequence[str]], seed: int = 0) -> Split:
+def make_split(catalog: Catalog, near_duplicates: Sequence[Sequence[str]], seed: int = SEED) -> Split:
     """Draw the split of a catalog.
 
     Args:
@@ -89,6 +102,7 @@ def make_split(catalog: Catalog, near_duplicates: Sequence[Sequence[str]], seed:
             "so give boards of at least 6 pins"
         )
     twins = _overlapping(train)
+    unseen_validation, unseen_test = _draw_unseen({b.id: b.title for b in catalog.boards}, seed)
     return Split(
         seed=seed,
         train=train,
@@ -99,7 +113,21 @@ def make_split(catalog: Catalog, near_duplicates: Sequence[Sequence[str]], seed:
         clusters=_clusters({b.id: b.pins for b in catalog.boards}),
         strict=_strict(test, train, twins),
         validation_strict=_strict(validation, train, twins),
+        unseen_validation=unseen_validation,
+        unseen_test=unseen_test,
     )
+
+
+def title_key(title: str) -> str:
+    """What two titles share that differ only in case, plural or word order: their words' stems, sorted."""
+    return " ".join(sorted(_singular(word) for word in re.findall(r"\w+", title.casefold())))
+
+
+def _singular(word: str) -> str:
+    for ending, singular in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh"), ("ss", "ss")):
+        if word.endswith(ending) and len(word) > len(ending) + 1:
+            return word[: -len(ending)] + singular
+    return word[:-1] if word.endswith("s") and len(word) > 3 else word
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -109,6 +137,8 @@ def write_split(split: Split, path: Path) -> None:
         "cold": sorted(split.cold),
         "scored": list(split.scored),
         "clusters": split.clusters,
+        "unseen_validation": sorted(split.unseen_validation),
+        "unseen_test": sorted(split.unseen_test),
         **{name: {b: list(p) for b, p in getattr(split, name).items()} for name in _SIDES},
     }
     draft = path.with_name(path.name + ".tmp")
@@ -126,6 +156,8 @@ def read_split(path: Path) -> Split:
             cold=frozenset(record["cold"]),
             scored=tuple(record["scored"]),
             clusters=record["clusters"],
+            unseen_validation=frozenset(record["unseen_validation"]),
+            unseen_test=frozenset(record["unseen_test"]),
             **sides,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -143,6 +175,16 @@ def _hash(text: str) -> int:
 def _draw_cold(pins: Iterable[str], group: Mapping[str, str], seed: int) -> frozenset[str]:
     limit = int(COLD_SHARE * 2**64)
     return frozenset(p for p in pins if _hash(f"{seed}/cold/{group.get(p, p)}") < limit)
+
+
+def _draw_unseen(titles: Mapping[str, str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
+    """Boards with unseen titles, for validation and for the test; boards of one title go together."""
+    limit = int(UNSEEN_SHARE * 2**64)
+    drawn = {board: _hash(f"{seed}/title/{title_key(title)}") for board, title in titles.items() if title_key(title)}
+    return (
+        frozenset(board for board, value in drawn.items() if value < limit and value % 2 == 0),
+        frozenset(board for board, value in drawn.items() if value < limit and value % 2 == 1),
+    )
 
 
 def _split_board(
