@@ -40,22 +40,20 @@ from pinlab.models.checkpoint import (
     Weights,
     bytes_needed,
     computing_dtype,
-    is_pointer,
     load_backbone,
-    load_encoder,
     load_projector,
     load_tokenizer,
     output_embeddings,
     read_config,
-    tower_folder,
     weights_hash,
 )
+from pinlab.models.encoders import FrozenEncoders
 from pinlab.models.features import tower_outputs
 from pinlab.models.images import catalog_images
-from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
+from pinlab.models.pin_encoder import EMBEDDING, load_encoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.recipe import POOLED_SIDES
-from pinlab.models.released import TEXT, VISION, Contents, side_of
+from pinlab.models.released import TEXT, VISION, Contents, is_large, side_of
 from pinlab.models.spread import gpus
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.explain import explain, explain_in_words
@@ -155,8 +153,9 @@ class Lab:
 
     @property
     def large(self) -> bool:
-        """Whether this lab's models stand on a released checkpoint rather than being its own."""
-        return is_pointer(self.path / "models" / "base")
+        """Whether this lab's models stand on a base of the released sizes."""
+        folder = self.path / "models" / "base"
+        return (folder / "config.json").is_file() and is_large(read_config(folder))
 
     @property
     def dtype(self) -> str:
@@ -246,8 +245,8 @@ class Lab:
         """Let a variant's memory go. One of the lab's own is loaded again when it is next asked; a guest is gone."""
         self._guests.pop(name, None)
         self._variants.pop(name, None)
-        tower = "full" if name == "cached" else name
-        if tower != "full" or "cached" not in self._variants:  # who scores batches from a store makes it again
+        tower = "shallow" if name == "shallow" else "base"
+        if tower == "shallow" or "cached" not in self._variants:  # what scores batches from a store makes it again
             self._features.pop(tower, None)
 
     def memory(self) -> list[ModelMemory]:
@@ -273,7 +272,7 @@ class Lab:
         """What a loaded variant keeps of all pins; None before the first question that needs it, and for most."""
         if name in POOLED_SIDES:
             return vars(variant).get("features")
-        return self._features.get("full" if name == "cached" else name)
+        return self._features.get("shallow" if name == "shallow" else "base")
 
     @property
     def _store_device(self) -> torch.device:
@@ -283,7 +282,7 @@ class Lab:
     def _store_bytes(self, name: str) -> int:
         """Bytes of the visual tokens and DeepStack features that a variant would keep of all pins; 0 for most, and
         where they are there already."""
-        if name not in ("cached", *POOLED_SIDES) or (name == "cached" and "full" in self._features):
+        if name not in ("cached", *POOLED_SIDES) or (name == "cached" and "base" in self._features):
             return 0
         config = read_config(self.path / "models" / "full")
         layers = 1 + len(cast(Any, config.vision_config).deepstack_visual_indexes)
@@ -385,11 +384,20 @@ class Lab:
         return sorted(name for name in folders if (models / name / "training.json").exists())
 
     @cached_property
+    def encoders(self) -> FrozenEncoders:
+        """The frozen encoders of pictures and words beneath the pin encoder."""
+        return FrozenEncoders()
+
+    @property
+    def table_key(self) -> dict[str, str]:
+        """Key of the embedding table."""
+        return table_key(weights_hash(self.path / "models" / "pin-encoder"), self.encoders.key, self.split)
+
+    @cached_property
     def embeddings(self) -> Tensor:
         """float32 (N, E) pin embeddings from the table, in catalog order."""
         table = read_table(self.path / "embeddings" / "pins.safetensors")
-        key = table_key(weights_hash(self.path / "models" / "pin-encoder"), self.split, self.side)
-        return table.vectors(self.shelf.ids, content_keys(self.catalog), key).to(self.torch_device)
+        return table.vectors(self.shelf.ids, content_keys(self.catalog), self.table_key).to(self.torch_device)
 
     def items(self, model: str) -> Tensor:
         """float32 (N, 128) item vectors of a trained model folder."""
@@ -397,15 +405,9 @@ class Lab:
         return read_items(path, self.items_key(model)).to(self.torch_device)
 
     def items_key(self, model: str) -> dict[str, str]:
-        """Key of a model folder's item vectors: all that changes them. `swapped` stands on the embedding table,
-        other seeds of `full` on the tower that is stored with `full`."""
-        models = self.path / "models"
-        key = items_key(weights_hash(models / model), self.catalog, self.side)
-        if model.startswith("swapped"):
-            return key | table_key(weights_hash(models / "pin-encoder"), self.split, self.side)
-        if model.startswith("full-seed") and not self.large:
-            return key | {"tower": weights_hash(models / "full")}
-        return key
+        """Key of a model folder's item vectors: all that changes them. Those of `swapped` depend on the embedding table."""
+        key = items_key(weights_hash(self.path / "models" / model), self.catalog, self.side)
+        return key | self.table_key if model.startswith("swapped") else key
 
     def seed_runs(self) -> dict[str, list[Variant]]:
         """The same variants trained from other seeds: folders NAME-seed1, NAME-seed2 ..."""
@@ -436,24 +438,22 @@ class Lab:
 
     def _load_model(self, name: str, folder: str) -> Variant:
         variant = self._made(name, folder)
-        if self.large:  # a released base can also say something about a hit
+        if variant.builder.tokenizer.chat_template:  # a base that learned to talk can also say something about a hit
             variant.lm_head = output_embeddings(self.path / "models" / folder, variant.backbone, self.weights)
         return variant
 
     def _made(self, name: str, folder: str) -> FullVariant | SwappedVariant:
         path = self.path / "models" / folder
         self._require(name, path)
-        # Only the seed a lab answers with keeps its tower; other seeds of `full` share it, stored once.
         backbone, extra = load_backbone(path, vision_layer=folder in SEEING, weights=self.weights)
         builder = PromptBuilder(load_tokenizer(path))
-        shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock())
+        form = json.loads((path / "training.json").read_text())["query"]
+        shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock(), form)
         if name == "swapped":
             projector = load_projector(extra, path, backbone.qwen.config).to(self.torch_device)
             return SwappedVariant(*shared, projector=projector, embeddings=self.embeddings, uploads=self._uploads)
-        training = json.loads((path / "training.json").read_text())
-        average = training.get("query") == "mean of item vectors"
-        tower = name if name in ("base", "shallow") else "full"
-        seen = {"side": self.side, "average": average, "stored": lambda: self._tower_outputs(tower)}
+        tower = "shallow" if name == "shallow" else "base"  # which all others share
+        seen = {"side": self.side, "stored": lambda: self._tower_outputs(tower)}
         if name in POOLED_SIDES:
             side = POOLED_SIDES[name]
             seen["stored"] = lambda: self._pooled_outputs(side)
@@ -479,8 +479,8 @@ class Lab:
         """Those of `full`, averaged to side x side tokens; where they are not kept already, all at once they never
         are in memory."""
         with self._loading:
-            whole = self._features.get("full")
-            return self._seen_by("full", side) if whole is None else whole.pooled(side)
+            whole = self._features.get("base")
+            return self._seen_by("base", side) if whole is None else whole.pooled(side)
 
     def _seen_by(self, folder: str, pooled_to: int | None = None) -> VisionFeatures:
         model = load_backbone(self.path / "models" / folder, vision_layer=True, weights=self.weights)[0]
@@ -488,12 +488,7 @@ class Lab:
 
     @cached_property
     def _uploads(self) -> UploadEncoder:
-        return UploadEncoder(self._load_upload_models, self.side, EMBEDDING)
-
-    def _load_upload_models(self) -> tuple[Backbone, PromptBuilder, PinEncoder]:
-        models = self.path / "models"
-        encoder, tuned = load_encoder(models / "pin-encoder", tower_folder(models), self.weights)
-        return tuned, PromptBuilder(load_tokenizer(models / "pin-encoder")), encoder
+        return UploadEncoder(self.encoders, lambda: load_encoder(self.path / "models" / "pin-encoder"), EMBEDDING)
 
 
 def _commit() -> str:

@@ -9,7 +9,7 @@ from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
 
 # Change when `letterbox`, `normalise` or the prompt changes what a model is shown.
-PREPROCESSING = "letterbox-{side}/mean-0.5/prompt-1"
+PREPROCESSING = "letterbox-{side}/mean-0.5/prompt-2"
 
 
 def content_keys(catalog: Catalog) -> dict[str, str]:
@@ -26,20 +26,20 @@ def saves_hash(split: Split) -> str:
     return hashlib.sha256(saves.encode()).hexdigest()[:16]
 
 
-def table_key(encoder: str, split: Split, side: int) -> dict[str, str]:
-    """Key of the embedding table: hash of the pin encoder's weights (its `base` included), preprocessing, saves.
+def table_key(encoder: str, frozen: str, split: Split) -> dict[str, str]:
+    """Key of the embedding table: all that changes an embedding besides the pin itself.
 
     Args:
-        side: pixels of the square that pictures are shown in.
+        encoder: hash of the pin encoder's weights. frozen: key of the frozen encoders beneath it.
     """
-    return {"encoder": encoder, "preprocessing": PREPROCESSING.format(side=side), "saves": saves_hash(split)}
+    return {"encoder": encoder, "frozen": frozen, "saves": saves_hash(split)}
 
 
 def items_key(weights: str, catalog: Catalog, side: int) -> dict[str, str]:
     """Key of item vectors: the model's weights, preprocessing and the catalog.
 
     Args:
-        side: as of `table_key`.
+        side: pixels of the square that pictures are shown in.
     """
     return {
         "weights": weights,

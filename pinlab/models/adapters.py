@@ -1,6 +1,6 @@
 """Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on a frozen Qwen3-VL, through peft.
 
-How a large base is trained, and how `pooled` and `shallow` differ from `full` in a lab whose models are trained whole.
+How every model of a lab is trained.
 The files are peft's own, adapter_config.json and adapter_model.safetensors, named as in
 Qwen3VLForConditionalGeneration, so that peft without PinLab reads them too. peft takes seconds to import: it is
 imported when the first adapter is made or read, never at the start of the app.
@@ -111,16 +111,38 @@ def load_adapter(folder: Path, qwen: Qwen3VLModel, weights: dict[str, Tensor]) -
 
 
 def merge_adapter(qwen: Qwen3VLModel) -> None:
-    """Add the adapter into the weights, in place, and take its modules away: the plain model it amounts to.
+    """Put plain layers with the adapter added in the place of those beside which it stands.
 
-    The weights must not be shared with another model.
+    The base's weights are left as they are: another model may share them.
     """
     from peft.tuners.lora import LoraLayer
 
-    for module in qwen.modules():
+    for name, module in list(qwen.named_modules()):
         if isinstance(module, LoraLayer):
-            cast(Any, module).merge()
-    _take_out(qwen)
+            layer = cast(Any, module)
+            base, delta = layer.get_base_layer(), layer.get_delta_weight("default")
+            plain = nn.Linear(1, 1, bias=False, device="meta")
+            plain.in_features, plain.out_features = base.in_features, base.out_features
+            plain.weight = nn.Parameter((base.weight.float() + delta.float()).to(base.weight.dtype), requires_grad=False)
+            plain.bias = base.bias
+            owner, _, last = name.rpartition(".")
+            setattr(qwen.get_submodule(owner), last, plain)
+    if has_adapter(qwen):
+        del cast(Any, qwen).peft_config
+
+
+def merged_numbers(weights: dict[str, Tensor], *, vision_layer: bool) -> int:
+    """How many numbers the layers have that an adapter is merged into.
+
+    Args:
+        weights: of adapter_model.safetensors. vision_layer: whether the tower's layers count.
+    """
+    pairs: dict[str, list[int]] = {}
+    for name, value in weights.items():
+        layer, _, matrix = name.rpartition(".lora_")
+        if vision_layer or ".visual." not in name:
+            pairs.setdefault(layer, []).append(value.shape[1] if matrix.startswith("A") else value.shape[0])
+    return sum(inputs * outputs for inputs, outputs in pairs.values())
 
 
 def _state(qwen: nn.Module) -> dict[str, Tensor]:

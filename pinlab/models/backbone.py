@@ -18,7 +18,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 from pinlab.models.prompt import PromptBatch
 from pinlab.models.vision import VisionFeatures
 
-VECTOR = 128
+VECTOR = 256
 
 
 def text_width(config: Qwen3VLConfig) -> int:
@@ -38,25 +38,82 @@ def encoder_outputs(features: VisionFeatures | None) -> Any:
     return {"image": found}
 
 
-class Backbone(nn.Module):
-    """Qwen3-VL (with or without its vision layer) and a linear head to a 128-d unit vector."""
+class Head(nn.Module):
+    """Final states of a prompt -> a unit vector: a sum of the pins' and the words' vectors, and what the language model
+    adds to it.
 
-    def __init__(self, qwen: Qwen3VLModel) -> None:
+        vector = unit(mean of pins) + weight * unit(mean of words) + last token
+
+    Args:
+        width: D, of the text stack.
+        fused: E, of the pin embeddings that join the sum themselves (late fusion, after NoteLLM-2, arXiv 2405.16789);
+            None takes the state of each pin's last token.
+    """
+
+    def __init__(self, width: int, fused: int | None = None) -> None:
+        super().__init__()
+        self.pins = nn.Linear(fused or width, VECTOR, bias=False)
+        self.words = nn.Linear(width, VECTOR, bias=False)
+        self.last = nn.Linear(width, VECTOR, bias=False)
+        self.weight = nn.Parameter(torch.tensor(0.7))
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, hidden: Tensor, batch: PromptBatch, fused: Tensor | None = None, *, alone: bool = False) -> Tensor:
+        """Unit vectors (B, VECTOR), float32.
+
+        Args:
+            hidden: (B, T, D) final states, in any dtype.
+            fused: (P, E) the pin embeddings of all prompts, in order.
+            alone: leave the last token out, so that nothing but the sum of vectors is left.
+        """
+        hidden = hidden.to(self.last.weight.dtype)
+        shown = hidden[batch.pins] if fused is None else fused.to(hidden.dtype)
+        total = _mean_direction(self.pins(shown), batch.pins)
+        total = total + self.weight * _mean_direction(self.words(hidden[batch.texts]), batch.texts)
+        if not alone:
+            total = total + self.last(hidden[torch.arange(len(batch.last), device=hidden.device), batch.last])
+        return F.normalize(total.float(), dim=-1)
+
+
+    def of_items(self, shown: Tensor, last: Tensor) -> Tensor:
+        """Unit vectors (N, VECTOR) of item prompts from their states: what `forward` gives, without running the stack.
+
+        Args:
+            shown: (N, D) states of the pins' last tokens, or (N, E) pin embeddings. last: (N, D) of the last tokens.
+        """
+        return F.normalize((F.normalize(self.pins(shown), dim=-1) + self.last(last)).float(), dim=-1)
+
+
+def _mean_direction(vectors: Tensor, mask: Tensor) -> Tensor:
+    """The direction of the mean of each prompt's unit vectors (B, VECTOR); zero where it has none.
+
+    Args:
+        vectors: (P, VECTOR) of all prompts, in order. mask: bool (B, T) with P ones.
+    """
+    row = mask.nonzero()[:, 0]
+    total = vectors.new_zeros(len(mask), vectors.shape[-1]).index_add(0, row, F.normalize(vectors, dim=-1))
+    return F.normalize(total, dim=-1)
+
+
+class Backbone(nn.Module):
+    """Qwen3-VL (with or without its vision layer) and a head that gives unit vectors.
+
+    Args:
+        fused: see `Head`.
+    """
+
+    def __init__(self, qwen: Qwen3VLModel, fused: int | None = None) -> None:
         super().__init__()
         self.qwen = qwen
-        self.head = nn.Linear(text_width(qwen.config), VECTOR, bias=False)
-        # How much of the mean over the pictures' own final states joins the last token's. 0 reads the last token
-        # only (`base`); `full` and `swapped` start from 1 and learn it: what a picture says then has a short way
-        # to the head, where a shallow text stack otherwise spends its training on carrying it to the last token.
-        self.gate = nn.Parameter(torch.zeros(1))
+        self.head = Head(text_width(qwen.config), fused)
         self.stored: list[dict[str, Tensor]] = []  # parts of a weight store that this model's tensors belong to
         self.folder: Path | None = None  # that it was read from
-        self.stands_on: str | None = None  # hash of the released checkpoint whose weights these are, adapters apart
+        self.stands_on: str | None = None  # hash of the base's weights, adapters apart
 
     @property
     def device(self) -> torch.device:
         """Where the head is, and so the vectors that come out."""
-        return self.head.weight.device
+        return self.head.last.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -84,26 +141,18 @@ class Backbone(nn.Module):
             del self.qwen.visual
         assert not hasattr(self.qwen, "visual")
 
-    def forward(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
+    def forward(self, batch: PromptBatch, features: VisionFeatures | None, *, alone: bool = False) -> Tensor:
         """Encode prompts.
 
         Args:
             batch: B prompts whose image tokens take `features` in order.
-            features: tokens (N, V, D) and deepstack (L, N, V, D) of the N pictures of the whole batch;
-                None where no prompt shows a picture.
+            features: of the N pictures of the whole batch; None where no prompt shows a picture.
+            alone: see `Head.forward`.
 
         Returns:
-            float (B, 128), rows of length 1.
+            float (B, VECTOR), rows of length 1.
         """
-        return self.read(self.hidden(batch, features), batch)
-
-    def read(self, hidden: Tensor, batch: PromptBatch) -> Tensor:
-        """Final hidden states (B, T, D), in any dtype, to float32 unit vectors (B, 128)."""
-        hidden = hidden.to(self.head.weight.dtype)
-        rows = torch.arange(len(batch.last), device=hidden.device)
-        shown = (batch.ids == self.qwen.config.image_token_id).unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
-        pictures = (hidden * shown).sum(1) / shown.sum(1).clamp(min=1)
-        return F.normalize(self.head(hidden[rows, batch.last] + self.gate * pictures).float(), dim=-1)
+        return self.head(self.hidden(batch, features), batch, None if features is None else features.fused, alone=alone)
 
     def hidden(self, batch: PromptBatch, features: VisionFeatures | None) -> Tensor:
         """Final hidden states (B, T, D) of the text stack."""
@@ -147,6 +196,6 @@ class Projector(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, embeddings: Tensor) -> VisionFeatures:
-        """float (N, E) -> tokens (N, 1, D), no DeepStack features."""
+        """float (N, E) -> tokens (N, 1, D), no DeepStack features; the embeddings go along for the head."""
         tokens = self.layers(embeddings).unsqueeze(1)
-        return VisionFeatures(tokens, tokens.new_zeros(0, len(tokens), 1, tokens.shape[-1]))
+        return VisionFeatures(tokens, tokens.new_zeros(0, len(tokens), 1, tokens.shape[-1]), embeddings)

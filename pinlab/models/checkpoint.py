@@ -1,9 +1,8 @@
 """Models on disk: safetensors shards below 9 MB, config.json, tokenizer, training.json. No pickle.
 
-A model folder is one of three kinds. Its own weights, under the released names (`model.visual.*`,
-`model.language_model.*`), so that `base` or `full` also load with `Qwen3VLForConditionalGeneration.from_pretrained`;
-or checkpoint.json, which points to a released checkpoint that stays where it is (`base` of a large lab); or an adapter
-(adapters.py) on the weights of the model folder beside it. Each has a head of its own.
+A lab's folder `models/base` is checkpoint.json, which points to a checkpoint in the released layout that stays where
+it is, the bundled one included. Every other model with a text stack is an adapter (adapters.py) on it and a head. The
+pin encoder is a file of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -31,8 +29,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 
 from pinlab.models import adapters, released
 from pinlab.models.backbone import Backbone, Projector, text_width
-from pinlab.models.pin_encoder import EMBEDDING, PinEncoder
-from pinlab.models.released import TEXT, VISION
+from pinlab.models.released import BUNDLED, BUNDLED_BASE, TEXT, VISION
 from pinlab.models.spread import connect, placement
 from pinlab.records import PinLabError
 
@@ -91,43 +88,40 @@ class Weights:
 def save_backbone(
     folder: Path,
     backbone: Backbone,
-    tokenizer: PreTrainedTokenizerFast | None,
     training: dict,
     extra: dict[str, Tensor] | None = None,
     *,
-    vision_layer: bool = True,
-    stands_on: str = "base",
     source: released.Source | None = None,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> None:
     """Write a model folder whole or not at all, weights in bfloat16.
 
     Args:
-        tokenizer: None leaves it out, where the folder `base` beside this one holds the same one.
-        vision_layer: False leaves the tower out, where another folder holds the same one.
         training: data hash, seed, steps, wall-clock, best validation and the curve.
         extra: tensors beside the model, such as the projector's; stored in head.safetensors with the head.
-        stands_on: for a backbone with an adapter, the model folder beside this one that holds its weights.
-        source: the released checkpoint that the weights are; they stay there and are pointed to.
+        source: of `base`, the checkpoint that its weights are; they stay there and are pointed to. Every other model
+            is its adapter on `base`.
+        tokenizer: of `base`; all models of a lab share it.
     """
     draft = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     if source is not None:
         _write_pointer(draft, source)
-    elif adapters.has_adapter(backbone.qwen):
-        adapters.save_adapter(draft, backbone.qwen, stands_on)
     else:
-        weights = {f"model.{name}": _half(value) for name, value in backbone.qwen.state_dict().items()}
-        if not vision_layer:
-            weights = {name: value for name, value in weights.items() if not name.startswith("model.visual.")}
-        save_torch_state_dict(weights, draft, max_shard_size=SHARD_SIZE)
-    head = {"head.weight": backbone.head.weight, "head.gate": backbone.gate, **(extra or {})}
-    save_file({k: _half(v) for k, v in head.items()}, draft / "head.safetensors")
+        adapters.save_adapter(draft, backbone.qwen, "base")
+    head = {f"head.{name}": value for name, value in backbone.head.state_dict().items()} | (extra or {})
+    save_file({k: half(v) for k, v in head.items()}, draft / "head.safetensors")
     config = backbone.qwen.config
     config.architectures = ["Qwen3VLForConditionalGeneration"]
     config.save_pretrained(draft)
     if tokenizer is not None:
         tokenizer.save_pretrained(draft)
+    finish(draft, folder, training)
+
+
+def finish(draft: Path, folder: Path, training: dict) -> None:
+    """Write training.json, the marker of a model folder, and put the draft in its place."""
     (draft / "training.json").write_text(json.dumps(training, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
@@ -135,47 +129,42 @@ def save_backbone(
 
 @torch.inference_mode(False)  # what is read may be shared with a model that is loaded outside of it
 def load_backbone(
-    folder: Path, *, vision_layer: bool, weights: Weights | None = None
+    folder: Path, *, vision_layer: bool, weights: Weights | None = None, merge: bool = True
 ) -> tuple[Backbone, dict[str, Tensor]]:
     """Read a model folder.
 
     Args:
         vision_layer: False never allocates the tower, whether or not the folder holds one.
         weights: the store that its tensors come from; None reads tensors of its own, float32 on the CPU.
+        merge: add the adapter into copies of the weights beside which it stands, as a model that answers has it; False
+            keeps it apart, to be trained on.
 
     Returns:
-        The model in evaluation mode, and the extra tensors of head.safetensors. Adapters on the lab's own weights are
-        merged into a copy of them, those on a released checkpoint stay apart, since what they stand on is large.
+        The model in evaluation mode, and the extra tensors of head.safetensors.
 
     Raises:
         PinLabError: a file is missing or broken, or weights do not fit the configuration.
     """
     weights = weights or Weights()
     config, ground = read_config(folder), _checked_ground(folder)
-    on = adapters.stands_on(folder)
-    merged = on is not None and not is_pointer(folder.parent / on)
-    adapter = _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer) if on is not None else {}
-    # An adapter is merged in place: what it changes must be this model's own, never the store's.
-    own = Weights(*weights.devices, dtype=weights.dtype)
-    found = [(own if merged else weights).part(ground, TEXT)]
+    found = [weights.part(ground, TEXT)]
     if vision_layer:
-        changed = merged and any(".visual." in name for name in adapter)
-        found.append(_kept((own if changed else weights).part(ground, VISION), config))
+        found.append(_kept(weights.part(ground, VISION), config))
     qwen = _assemble(config, {name: value for part in found for name, value in part.items()}, folder, vision_layer)
-    if on is not None:
-        adapters.load_adapter(folder, qwen, adapter)
-        if merged:
+    if adapters.stands_on(folder) is not None:
+        adapters.load_adapter(folder, qwen, _fitting(read_tensors(folder / adapters.WEIGHTS), vision_layer))
+        if merge:
             adapters.merge_adapter(qwen)
-    backbone = _placed(qwen, weights)
+    extra = {k: v.to(weights.device).float() for k, v in read_tensors(folder / "head.safetensors").items()}
+    head = {name.removeprefix("head."): extra.pop(name) for name in [*extra] if name.startswith("head.")}
+    fused = head["pins.weight"].shape[1] if any(name.startswith("projector.") for name in extra) else None
+    backbone = _placed(qwen, weights, fused)
     backbone.stored = found  # keeps shared tensors in the store for as long as this model lives
     backbone.folder = folder
-    owner = _owner(folder)
-    backbone.stands_on = _pointer(owner)["weights"] if is_pointer(owner) else None
-    extra = {k: v.to(weights.device).float() for k, v in read_tensors(folder / "head.safetensors").items()}
+    backbone.stands_on = _pointer(_owner(folder))["weights"]
     try:
-        backbone.head.load_state_dict({"weight": extra.pop("head.weight")})
-        backbone.gate.data = extra.pop("head.gate")
-    except (KeyError, RuntimeError) as error:
+        backbone.head.load_state_dict(head)
+    except RuntimeError as error:
         raise PinLabError(f"{folder / 'head.safetensors'}: no head of this model ({_line(error)}); {_AGAIN}") from error
     assert backbone.has_vision_layer == vision_layer
     return backbone.eval().requires_grad_(False), extra
@@ -184,35 +173,37 @@ def load_backbone(
 def bytes_needed(folder: Path, weights: Weights, *, vision_layer: bool) -> int:
     """Bytes that reading a model folder, and its untied language-model head, would take on the store's device, from the
     shards' headers; what is there already, because another model stands on it, is not counted."""
-    ground, on = ground_of(folder), adapters.stands_on(folder)
-    copied: set[str] = set()  # parts that an adapter is merged into
-    if on is not None and not is_pointer(folder.parent / on):
-        names = read_tensors(folder / adapters.WEIGHTS)
-        copied = {prefix for prefix in (TEXT, VISION) if any(f".{prefix}" in name for name in names)}
-    numbers = 0
-    for prefix in (TEXT, VISION, LM_HEAD) if vision_layer else (TEXT, LM_HEAD):
-        if prefix in copied or not weights.holds(ground, prefix):
-            numbers += released.numbers_of(ground, prefix)
+    ground = ground_of(folder)
+    parts = (TEXT, VISION, LM_HEAD) if vision_layer else (TEXT, LM_HEAD)
+    numbers = sum(released.numbers_of(ground, prefix) for prefix in parts if not weights.holds(ground, prefix))
+    if adapters.stands_on(folder) is not None:  # merged into copies of the layers that it stands beside
+        numbers += adapters.merged_numbers(read_tensors(folder / adapters.WEIGHTS), vision_layer=vision_layer)
     return numbers * weights.dtype.itemsize
 
 
 @torch.inference_mode(False)
-def from_released(contents: released.Contents, weights: Weights) -> Backbone:
-    """A released checkpoint as a backbone, with a head that is still random."""
-    found = [weights.part(contents.folder, TEXT), weights.part(contents.folder, VISION)]
+def from_released(
+    contents: released.Contents, weights: Weights | None = None, *, vision_layer: bool = True
+) -> Backbone:
+    """A released checkpoint as a backbone, with a head that is still random.
+
+    Args:
+        vision_layer: False never allocates the tower.
+    """
+    weights = weights or Weights()
+    found = [weights.part(contents.folder, prefix) for prefix in ((TEXT, VISION) if vision_layer else (TEXT,))]
     every = {name: value for part in found for name, value in part.items()}
-    backbone = _placed(_assemble(contents.config, every, contents.folder, True), weights)
+    backbone = _placed(_assemble(contents.config, every, contents.folder, vision_layer), weights)
     backbone.stored = found
     return backbone.eval().requires_grad_(False)
 
 
-def _placed(qwen: Qwen3VLModel, weights: Weights) -> Backbone:
+def _placed(qwen: Qwen3VLModel, weights: Weights, fused: int | None = None) -> Backbone:
     """A backbone whose head, and whatever of the model was computed and not stored, is where its weights are."""
-    backbone = Backbone(qwen)
+    backbone = Backbone(qwen, fused)
     if len(weights.devices) == 1:
         return backbone.to(weights.device)
     backbone.head.to(weights.device)
-    backbone.gate.data = backbone.gate.data.to(weights.device)
     connect(qwen, weights.devices)
     return backbone
 
@@ -311,6 +302,8 @@ def source_of(folder: Path) -> released.Source | None:
         return None
     record = _pointer(folder)
     place, name, revision = record["folder"], record["id"], record["revision"]
+    if name == BUNDLED:
+        return released.Source(BUNDLED_BASE, BUNDLED)
     ground = Path(place) if name is None else released.fetched(name, revision, offline=True)
     if not ground.is_dir():
         raise PinLabError(
@@ -381,8 +374,8 @@ def read_config(folder: Path) -> Qwen3VLConfig:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a model: its own, or that of `base`, which all models of a lab share; PinLabError when it is
-    missing or broken."""
+    """The tokenizer of a model: its own, or that of the folder `base` beside it; PinLabError when it is missing or
+    broken."""
     own = (folder / "tokenizer.json").is_file()
     shared = folder.with_name("base")
     return released.load_tokenizer(shared if not own and (shared / "tokenizer.json").is_file() else folder)
@@ -410,48 +403,6 @@ def text_stack(folder: Path) -> dict[str, Tensor]:
     return dict(qwen.state_dict()) | {name: value.float() for name, value in head.items()}
 
 
-def save_encoder(
-    folder: Path, encoder: PinEncoder, tuned: Backbone, tokenizer: PreTrainedTokenizerFast | None, training: dict
-) -> None:
-    """Write the pin encoder with the text stack it stands on.
-
-    Its tower is the one that is stored with `full`: here is only that tower's hash, so that no other is ever used.
-    """
-    tower = torch.frombuffer(bytearray(_tower_hash(tuned)), dtype=torch.uint8)
-    extra = {f"fusion.{k}": v for k, v in encoder.state_dict().items()}
-    save_backbone(folder, tuned, tokenizer, training, extra | {"tower": tower}, vision_layer=False)
-
-
-def load_encoder(folder: Path, tower_folder: Path, weights: Weights | None = None) -> tuple[PinEncoder, Backbone]:
-    """The pin encoder and the model it stands on, in evaluation mode and on the device of `weights`.
-
-    Args:
-        tower_folder: the model folder that holds the tower, see `tower_folder`.
-        weights: as for `load_backbone`.
-
-    Raises:
-        PinLabError: a file is missing or broken, or the tower is another one than the encoder was trained on.
-    """
-    backbone, extra = load_backbone(folder, vision_layer=False, weights=weights)
-    owner = load_backbone(tower_folder, vision_layer=True, weights=weights)[0]
-    backbone.qwen.visual = owner.qwen.visual
-    backbone.stored += owner.stored
-    if extra.get("tower", torch.zeros(0)).to(torch.uint8).cpu().numpy().tobytes() != _tower_hash(backbone):
-        raise PinLabError(f"{folder}: was trained on another vision layer than that of {tower_folder}; {_AGAIN}")
-    return _encoder(extra, folder).to(backbone.device), backbone
-
-
-def tower_folder(models: Path) -> Path:
-    """The model folder of a lab that holds the tower which its pin encoder stands on: that of `full`, or, where the
-    base is a released checkpoint whose tower stays as it is, of `base`."""
-    return models / ("base" if is_pointer(models / "base") else "full")
-
-
-def load_fusion(folder: Path) -> PinEncoder:
-    """The pin encoder alone, for whoever has the model it stands on."""
-    return _encoder(read_tensors(folder / "head.safetensors"), folder)
-
-
 def load_projector(extra: dict[str, Tensor], folder: Path, config: Qwen3VLConfig) -> Projector:
     """The projector of a trained `swapped`, in evaluation mode.
 
@@ -461,36 +412,16 @@ def load_projector(extra: dict[str, Tensor], folder: Path, config: Qwen3VLConfig
     Raises:
         PinLabError: a tensor is missing or of another shape.
     """
-    projector = Projector(EMBEDDING, text_width(config))
     try:
+        projector = Projector(extra["projector.layers.0.weight"].shape[1], text_width(config))
         projector.load_state_dict({k.removeprefix("projector."): v for k, v in extra.items()})
-    except RuntimeError as error:
+    except (KeyError, RuntimeError) as error:
         path = folder / "head.safetensors"
         raise PinLabError(f"{path}: no projector of this model ({_line(error)}); {_AGAIN}") from error
     return projector.eval()
 
 
-def _encoder(tensors: dict[str, Tensor], folder: Path) -> PinEncoder:
-    weights = {k.removeprefix("fusion."): v.float().cpu() for k, v in tensors.items() if k.startswith("fusion.")}
-    try:
-        boards, width = weights["boards.weight"].shape
-        encoder = PinEncoder(weights["picture.1.weight"].shape[1], weights["words.weight"].shape[0], boards, width)
-        encoder.load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
-        raise PinLabError(f"{folder / 'head.safetensors'}: no pin encoder ({_line(error)}); {_AGAIN}") from error
-    return encoder.eval().requires_grad_(False)
-
-
-def _tower_hash(backbone: Backbone) -> bytes:
-    """sha256 of the tower's weights as they are stored."""
-    digest = hashlib.sha256()
-    for name, value in sorted(backbone.qwen.visual.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(_half(value).view(torch.uint8).numpy().tobytes())
-    return digest.digest()
-
-
-def _half(value: Tensor) -> Tensor:
+def half(value: Tensor) -> Tensor:
     """As weights are stored: bfloat16, on the CPU; integers as they are."""
     value = value.detach().cpu().contiguous()
     return value.to(torch.bfloat16) if value.is_floating_point() else value

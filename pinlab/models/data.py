@@ -15,16 +15,15 @@ from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
 
 FOLDS = 5
-QUERY_SIZES = np.arange(1, 11)
-# Shorter queries more often: they cost less and every size is still seen. The same for every variant.
-QUERY_SIZE_WEIGHTS = 1.0 / (QUERY_SIZES + 2.0)
-MODES = ("pins", "pins and title", "title", "upload")
-MODE_WEIGHTS = np.array([0.6, 0.18, 0.1, 0.12])
+QUERY_PINS = 10
+SHORT_QUERIES = 0.3  # share of training queries with fewer pins than a test query shows
+MODES = ("pins", "words", "pins+words", "refine", "upload")
+MODE_WEIGHTS = np.array([0.5, 0.14, 0.16, 0.1, 0.1])
 
 
 @dataclass(frozen=True)
 class BoardRows:
-    """One board as rows of the catalog. `fold` numbers its train saves 0..FOLDS-1."""
+    """One board as rows of the catalog. `fold` numbers its train saves 0..FOLDS-1; `title` is empty where it is unseen."""
 
     id: str
     title: str
@@ -43,6 +42,7 @@ class TrainingSet:
         boards: boards with at least 2 train pins; test saves are not in here at all.
         visible: bool (N,), False for cold pins, which enter no training of any kind.
         texts: title and description per pin.
+        validation_titles: board id -> title, of boards whose unseen titles serve validation; never trained on.
         data_hash: catalog hash and split seed, for training.json.
     """
 
@@ -50,6 +50,7 @@ class TrainingSet:
     validated: tuple[BoardRows, ...]
     visible: np.ndarray
     texts: tuple[str, ...]
+    validation_titles: dict[str, str]
     data_hash: str
 
     @property
@@ -69,28 +70,25 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
-class SaveBatch:
-    """B training queries of one size and one mode.
+class Drawn:
+    """One training query.
 
     Args:
         mode: one of MODES.
-        fold: the fold whose saves are the targets; the query's saves are from the others.
-        boards: the boards asked about.
-        query: int64 (B, n) rows shown; n is 0 for mode "title".
-        target: int64 (B,) row to be found.
-        known: bool (B, N), train pins of the board other than the target: neither positive nor negative.
+        pins: int64 (n,), rows shown. text: in words; empty for none. turn: a follow-up turn; empty for none.
+        wanted: int64, rows to be found. known: int64, rows that are neither right nor wrong.
     """
 
     mode: str
-    fold: int
-    boards: tuple[BoardRows, ...]
-    query: np.ndarray
-    target: np.ndarray
+    pins: np.ndarray
+    text: str
+    turn: str
+    wanted: np.ndarray
     known: np.ndarray
 
 
 def training_set(catalog: Catalog, split: Split) -> TrainingSet:
-    """Turn the split's train and validation saves into rows. Test saves are never read here."""
+    """Turn the split's train and validation saves into rows. Test saves and unseen titles are never read here."""
     row = catalog.row
     boards = []
     for board in catalog.boards:
@@ -99,7 +97,7 @@ def training_set(catalog: Catalog, split: Split) -> TrainingSet:
             boards.append(
                 BoardRows(
                     id=board.id,
-                    title=board.title,
+                    title="" if board.id in split.unseen else board.title,
                     train=_rows(train, row),
                     fold=np.array([_fold(board.id, pin) for pin in train]),
                     validation=_rows(split.validation[board.id], row),
@@ -113,43 +111,60 @@ def training_set(catalog: Catalog, split: Split) -> TrainingSet:
         validated=tuple(b for b in boards if b.id in set(split.scored) and len(b.validation)),
         visible=visible,
         texts=tuple(pin.text for pin in catalog.pins),
+        validation_titles={board: catalog.board[board].title for board in sorted(split.unseen_validation)},
         data_hash=f"{catalog.content_hash[:16]}/{split.seed}",
     )
 
 
-def draw_batch(
-    data: TrainingSet, size: int, rng: np.random.Generator, fold: int, mode: str | None = None
-) -> SaveBatch:
-    """Draw B boards (likelier the larger, by square root), a target save of one fold and query pins of the others.
+class Sampler:
+    """Draws training queries of every mode; all randomness comes from the generator that is handed in."""
 
-    Args:
-        fold: whose saves are the targets.
-        mode: one of MODES, None to draw it.
-    """
-    mode = mode or str(rng.choice(MODES, p=MODE_WEIGHTS))
-    drawn = int(rng.choice(QUERY_SIZES, p=QUERY_SIZE_WEIGHTS / QUERY_SIZE_WEIGHTS.sum()))
-    wanted = 1 if mode == "upload" else drawn
-    usable, n = _drawable(data, fold, 0 if mode == "title" else wanted)
-    weights = np.sqrt([len(b.train) for b in usable])
-    picked = [usable[i] for i in rng.choice(len(usable), size, p=weights / weights.sum())]
-    query = np.zeros((size, n), dtype=np.int64)
-    target = np.zeros(size, dtype=np.int64)
-    known = np.zeros((size, data.size), dtype=bool)
-    for i, board in enumerate(picked):
-        query[i] = rng.choice(board.train[board.fold != fold], n, replace=False)
-        target[i] = rng.choice(board.train[board.fold == fold])
-        if mode == "upload" and rng.random() < 0.5:
-            target[i] = query[i, 0]  # an uploaded picture that the catalog holds must find itself
-        known[i, board.train] = True
-        known[i, target[i]] = False
-    return SaveBatch(mode, fold, tuple(picked), query, target, known)
+    def __init__(self, data: TrainingSet) -> None:
+        self.data = data
+        self.weights = np.sqrt([len(b.train) for b in data.boards])
+        self.titled = [i for i, b in enumerate(data.boards) if b.title]
+        members: dict[int, list[int]] = {}
+        for i, board in enumerate(data.boards):
+            for pin in board.train.tolist():
+                members.setdefault(pin, []).append(i)
+        self.boards_of = members
 
+    def draw(self, rng: np.random.Generator, fold: int, count: int) -> list[Drawn]:
+        """`count` queries whose wanted saves are of one fold and whose shown pins are of the others."""
+        found: list[Drawn] = []
+        while len(found) < count:
+            mode = str(rng.choice(MODES, p=MODE_WEIGHTS))
+            one = self.draw_one(rng, fold, mode if self.titled else "pins")
+            if one is not None:
+                found.append(one)
+        return found
 
-def _drawable(data: TrainingSet, fold: int, n: int) -> tuple[list[BoardRows], int]:
-    """Boards with a save of the fold and at least n (and one) outside it; with a smaller n where there are none."""
-    outside = [int((b.fold != fold).sum()) if (b.fold == fold).any() else 0 for b in data.boards]
-    n = min(n, max(outside))
-    return [b for b, count in zip(data.boards, outside, strict=True) if count >= max(1, n)], n
+    def draw_one(self, rng: np.random.Generator, fold: int, mode: str) -> Drawn | None:
+        """One query of a mode; None where the drawn board has none such."""
+        if mode == "words":
+            board = self.data.boards[int(rng.choice(self.titled))]
+            return Drawn(mode, board.train[:0], board.title, "", board.train, board.train[:0])
+        board = self.data.boards[int(rng.choice(len(self.weights), p=self.weights / self.weights.sum()))]
+        inside, outside = board.train[board.fold == fold], board.train[board.fold != fold]
+        if not len(inside) or not len(outside):
+            return None
+        if mode == "upload":
+            pin = rng.choice(outside, 1)
+            return Drawn(mode, pin, "", "", pin, np.setdiff1d(board.train, pin))
+        most = min(QUERY_PINS if mode != "pins+words" else QUERY_PINS // 2, len(outside))
+        size = int(rng.integers(1, most + 1)) if rng.random() < SHORT_QUERIES else most
+        shown = rng.choice(outside, size, replace=False)
+        if mode == "pins":
+            return Drawn(mode, shown, "", "", inside, outside)
+        pin = int(rng.choice(inside))
+        others = [i for i in self.boards_of[pin] if self.data.boards[i].title and self.data.boards[i].id != board.id]
+        if not others:
+            return None
+        other = self.data.boards[int(rng.choice(others))]
+        both = np.intersect1d(inside, other.train)
+        text, turn = (other.title, "") if mode == "pins+words" else ("", other.title)
+        # What is on one of the two boards only is a wrong answer here, but for what the query shows.
+        return Drawn(mode, shown, text, turn, both, np.intersect1d(outside, other.train))
 
 
 def _rows(pins: tuple[str, ...], row: dict[str, int]) -> np.ndarray:

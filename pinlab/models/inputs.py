@@ -16,30 +16,35 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 from pinlab.models.backbone import Projector
 from pinlab.models.prompt import PinPart, PromptBuilder
-from pinlab.models.vision import VisionFeatures, augment, normalise, patch_size, run_tower_batched
+from pinlab.models.vision import VisionFeatures
 
 
 @dataclass(frozen=True)
 class Shown:
-    """How the pins of a prompt are shown.
+    """Which pins a batch of prompts shows, and how.
 
     Args:
-        metadata: False leaves title and description out of the prompt.
-        fold: saves of this fold are hidden from whatever knows saves.
-        upload: bare pictures, neither metadata nor saves.
-        views: int64 (R,), which view of each picture; None shows the catalog's own.
-        unsaved: bool (R,), pins that are shown as if nobody had saved them; None for none.
+        rows: int64 (R,), rows of the catalog, prompt after prompt.
+        views: int64 (R,), which view of each picture.
+        words: bool (R,), whether title and description are shown; without them a pin is a bare picture, as an upload is.
+        saved: bool (R,), whether what the boards say of the pin is known; a pin that nobody saved has no such thing.
+        fold: train saves of this fold are hidden; None hides none.
     """
 
-    metadata: bool = True
+    rows: np.ndarray
+    views: np.ndarray
+    words: np.ndarray
+    saved: np.ndarray
     fold: int | None = None
-    upload: bool = False
-    views: np.ndarray | None = None
-    unsaved: np.ndarray | None = None
+
+    @staticmethod
+    def whole(rows: np.ndarray, fold: int | None = None) -> Shown:
+        """Pins as the catalog has them, with everything that is known of them."""
+        every = np.ones(len(rows), dtype=bool)
+        return Shown(rows, np.zeros(len(rows), dtype=np.int64), every, every, fold)
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,12 @@ class PinInput(Protocol):
         """W, at least 2."""
         ...
 
-    def part(self, row: int, metadata: bool) -> PinPart:
+    def part(self, row: int, words: bool) -> PinPart:
         """How the pin of a row is written into the prompt."""
         ...
 
-    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
-        """Features of rows (R,), in order."""
+    def features(self, shown: Shown) -> VisionFeatures:
+        """Features of the shown pins (R,), in order."""
         ...
 
 
@@ -116,35 +121,13 @@ class StoredVision:
         self.device = device or features.tokens.device
         self.views = len(features) // len(metadata)
 
-    def part(self, row: int, metadata: bool) -> PinPart:
+    def part(self, row: int, words: bool) -> PinPart:
         """Image tokens between markers, and metadata tokens."""
-        return PinPart((self.side, self.side), True, self.metadata[row] if metadata else ())
+        return PinPart((self.side, self.side), True, self.metadata[row] if words else ())
 
-    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
+    def features(self, shown: Shown) -> VisionFeatures:
         """(R, V, D) stored tokens; saves never entered them, so there is nothing to hide."""
-        return self.stored.select(_pictures(rows, shown, len(self.metadata))).to(self.device)
-
-
-class LiveVision:
-    """Runs the tower on augmented pictures, so that it learns too."""
-
-    def __init__(self, visual: Qwen3VLVisionModel, images: Tensor, metadata: MetadataTokens, seed: int) -> None:
-        self.modules = nn.Module()  # the tower is a part of the backbone already
-        self.visual, self.images, self.metadata = visual, images, metadata
-        self.generator = torch.Generator().manual_seed(seed)
-        self.views = 2  # any other view than the catalog's own is augmented anew
-        self.side = images.shape[1] // (patch_size(visual) * visual.spatial_merge_size)
-
-    def part(self, row: int, metadata: bool) -> PinPart:
-        """Image tokens between markers, and metadata tokens."""
-        return PinPart((self.side, self.side), True, self.metadata[row] if metadata else ())
-
-    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
-        """(R, V, D) fresh tokens with gradient; every step augments anew, so views play no part."""
-        pixels = normalise(self.images[torch.from_numpy(rows)])
-        if self.visual.training:
-            pixels = augment(pixels, self.generator)
-        return run_tower_batched(self.visual, pixels.to(self.visual.device))
+        return self.stored.select(_pictures(shown, len(self.metadata))).to(self.device)
 
 
 class StoredEmbeddings:
@@ -162,25 +145,22 @@ class StoredEmbeddings:
         self.projector = Projector(tables.unsaved.shape[-1], hidden)
         self.modules = self.projector
 
-    def part(self, row: int, metadata: bool) -> PinPart:
+    def part(self, row: int, words: bool) -> PinPart:
         """One image token; the metadata is inside the embedding."""
         return PinPart((1, 1), False)
 
-    def features(self, rows: np.ndarray, shown: Shown) -> VisionFeatures:
-        """(R, 1, D) projected embeddings."""
-        return self.projector(self._embeddings(rows, shown).to(self.projector.device))
+    def features(self, shown: Shown) -> VisionFeatures:
+        """(R, 1, D) projected embeddings, and the embeddings themselves."""
+        return self.projector(self.embeddings(shown).to(self.projector.device))
 
-    def _embeddings(self, rows: np.ndarray, shown: Shown) -> Tensor:
-        pictures = _pictures(rows, shown, self.pins)
-        if shown.upload:
-            return self.tables.bare[pictures]
-        embeddings = self.tables.saved[-1 if shown.fold is None else shown.fold, pictures]
-        if shown.unsaved is not None:
-            alone = torch.from_numpy(shown.unsaved).unsqueeze(-1)
-            embeddings = torch.where(alone, self.tables.unsaved[pictures], embeddings)
-        return embeddings
+    def embeddings(self, shown: Shown) -> Tensor:
+        """float32 (R, E), in the state of knowledge that `shown` asks for."""
+        pictures = _pictures(shown, self.pins)
+        found = self.tables.saved[-1 if shown.fold is None else shown.fold, pictures]
+        found = torch.where(torch.from_numpy(shown.saved)[:, None], found, self.tables.unsaved[pictures])
+        return torch.where(torch.from_numpy(shown.words)[:, None], found, self.tables.bare[pictures])
 
 
-def _pictures(rows: np.ndarray, shown: Shown, pins: int) -> Tensor:
-    """int64 (R,): where the shown view of each row lies among W * N pictures."""
-    return torch.from_numpy(rows if shown.views is None else shown.views * pins + rows)
+def _pictures(shown: Shown, pins: int) -> Tensor:
+    """int64 (R,): where the shown view of each pin lies among W * N pictures."""
+    return torch.from_numpy(shown.views * pins + shown.rows)

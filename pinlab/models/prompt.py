@@ -1,15 +1,16 @@
 """One prompt builder for every variant, in Qwen's chat template.
 
-    <|im_start|>user\n PIN ... PIN \n TEXT \nrecommend<|im_end|>\n<|im_start|>assistant\n   -> a query
-    <|im_start|>user\n PIN \nrepresent<|im_end|>\n<|im_start|>assistant\n                   -> an item
+    <|im_start|>user\nrecommend\n TEXT \n PIN ... PIN <|im_end|>\n<|im_start|>assistant\n   -> a query
+    <|im_start|>user\nrepresent\n TEXT \n PIN         <|im_end|>\n<|im_start|>assistant\n   -> an item
 
-A follow-up turn goes on after a query, as a chat does whose answer was given in pins, not words:
-    <|im_end|>\n<|im_start|>user\n \nTEXT \nrecommend<|im_end|>\n<|im_start|>assistant\n
-Each turn is laid out as a question of words alone is. No recipe of PinLab trains on second turns.
+The instruction stands first, so that a prefix cache can serve it, and the text before the pins, so that the state of
+its last token is the same whatever pins follow. A follow-up turn is a query of words alone that goes on after the
+first one, whose answer was given in pins, not words:
+    <|im_end|>\n<|im_start|>user\nrecommend\n TEXT \n<|im_end|>\n<|im_start|>assistant\n
 
 PIN with a vision layer is <|vision_start|> V image tokens <|vision_end|> title. description;
-PIN without one is a single image token, replaced by the projected pin embedding. The hidden state
-of the last token goes to the head. Positions are M-RoPE's: an image of h x w tokens takes
+PIN without one is a single image token, replaced by the projected pin embedding. The head reads the final states of
+the last token of each pin, of each text, and of the prompt. Positions are M-RoPE's: an image of h x w tokens takes
 (t, t + row, t + column) and moves on by max(h, w); one token per pin makes them 0, 1, 2 ...
 (`Qwen3VLModel.get_rope_index`, which a test compares with).
 """
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-METADATA_TOKENS = 16
+METADATA_TOKENS = 24
 TEXT_TOKENS = 24
 
 
@@ -39,17 +40,22 @@ class PromptBatch:
         ids: int64 (B, T).
         positions: int64 (3, B, T), M-RoPE.
         last: int64 (B,), index of each prompt's last token.
+        pins: bool (B, T), the last token of each pin.
+        texts: bool (B, T), the last token of the text and of each follow-up turn.
         tokens: prompt tokens over the batch, padding not counted.
     """
 
     ids: Tensor
     positions: Tensor
     last: Tensor
+    pins: Tensor
+    texts: Tensor
     tokens: int
 
     def to(self, device: torch.device) -> PromptBatch:
         """The same batch on another device."""
-        return PromptBatch(self.ids.to(device), self.positions.to(device), self.last.to(device), self.tokens)
+        parts = (self.ids, self.positions, self.last, self.pins, self.texts)
+        return PromptBatch(*(part.to(device) for part in parts), self.tokens)
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,12 @@ class PromptBuilder:
         self.vision_start, self.vision_end = special("<|vision_start|>"), special("<|vision_end|>")
         start, end = special("<|im_start|>"), special("<|im_end|>")
         self.newline = self._plain("\n")
-        self.prefix = [start, *self._plain("user\n")]
-        self.next_turn = [end, *self.newline, *self.prefix]
-        close = [end, *self.newline, start, *self._plain("assistant\n")]
-        self.close = close
-        self.query_end = [*self._plain("\nrecommend"), *close]
-        self.item_end = [*self._plain("\nrepresent"), *close]
+        user = [start, *self._plain("user"), *self.newline]
+        self.close = [end, *self.newline, start, *self._plain("assistant"), *self.newline]
+        self.query_start = [*user, *self._plain("recommend"), *self.newline]
+        self.item_start = [*user, *self._plain("represent"), *self.newline]
+        self.question_start = user
+        self.turn_break = [end, *self.newline]
 
     def metadata(self, text: str) -> tuple[int, ...]:
         """Token ids of a pin's title and description, at most METADATA_TOKENS."""
@@ -114,8 +120,8 @@ class PromptBuilder:
             turns: per prompt the token ids of each of its follow-up turns; empty when no prompt has any.
         """
         turns = turns or [()] * len(prompts)
-        end = self.item_end if item else self.query_end
-        return self._pad([self._row(*prompt, end, more) for prompt, more in zip(prompts, turns, strict=True)])
+        start = self.item_start if item else self.query_start
+        return self._pad([self._row(*prompt, start, more) for prompt, more in zip(prompts, turns, strict=True)])
 
     def build_question(
         self,
@@ -127,46 +133,51 @@ class PromptBuilder:
         """One query's prompt with a last turn that shows one more pin and asks about it in words.
 
         Args:
-            prompt, turns: as `build` takes them, for one prompt. pin: shown at the start of the last turn.
+            prompt, turns: as `build` takes them, for one prompt. pin: shown in the last turn.
             question: what is asked; the model's answer in words follows.
         """
-        row = self._row(*prompt, self.query_end, turns)
-        row.write(self.next_turn)
-        self._content(row, [pin], self._plain(question))
-        row.write(self.close)
+        row = self._row(*prompt, self.query_start, turns)
+        row.write(self.turn_break)
+        self._turn(row, [pin], self._plain(question), self.question_start)
         return self._pad([row])
 
     def _row(
-        self, pins: Sequence[PinPart], text: Sequence[int], end: Sequence[int], turns: Sequence[Sequence[int]]
+        self, pins: Sequence[PinPart], text: Sequence[int], start: Sequence[int], turns: Sequence[Sequence[int]]
     ) -> _Row:
         row = _Row()
-        row.write(self.prefix)
-        self._content(row, pins, text)
-        row.write(end)
+        self._turn(row, pins, text, start)
         for turn in turns:
-            row.write(self.next_turn)
-            self._content(row, (), turn)
-            row.write(self.query_end)
+            row.write(self.turn_break)
+            self._turn(row, (), turn, self.query_start)
         return row
 
-    def _content(self, row: _Row, pins: Sequence[PinPart], text: Sequence[int]) -> None:
+    def _turn(self, row: _Row, pins: Sequence[PinPart], text: Sequence[int], start: Sequence[int]) -> None:
+        row.write(start)
+        if text:
+            row.write(text)
+            row.texts.append(len(row.ids) - 1)
+            row.write(self.newline)
         for pin, same in groupby(pins):  # one round for all pins of a model that sees one token of each
             before, after = ([self.vision_start], [self.vision_end]) if pin.markers else ([], [])
             tokens = [*before, *[self.image] * (pin.grid[0] * pin.grid[1]), *after, *pin.metadata]
             steps = _steps(pin.grid, len(after) + len(pin.metadata), len(before))
-            row.write(tokens, steps, len(list(same)))
-        if text:
-            row.write([*self.newline, *text])
+            count, first = len(list(same)), len(row.ids)
+            row.write(tokens, steps, count)
+            row.pins += [first + len(tokens) * (i + 1) - 1 for i in range(count)]
+        row.write(self.close)
 
     def _pad(self, rows: Sequence[_Row]) -> PromptBatch:
         width = max(len(row.ids) for row in rows)
         ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
         positions = torch.zeros((3, len(rows), width), dtype=torch.long)
+        pins, texts = torch.zeros((2, len(rows), width), dtype=torch.bool)
         for i, row in enumerate(rows):
             ids[i, : len(row.ids)] = torch.tensor(row.ids)
             positions[:, i, : len(row.ids)] = torch.from_numpy(np.concatenate(row.positions, axis=1))
+            pins[i, row.pins] = True
+            texts[i, row.texts] = True
         last = torch.tensor([len(row.ids) - 1 for row in rows])
-        return PromptBatch(ids, positions, last, int(last.sum()) + len(rows))
+        return PromptBatch(ids, positions, last, pins, texts, int(last.sum()) + len(rows))
 
     def _plain(self, text: str) -> list[int]:
         # Text of a catalog or a visitor may spell a special token: it must stay plain text.
@@ -179,6 +190,8 @@ class _Row:
 
     def __init__(self) -> None:
         self.ids: list[int] = []
+        self.pins: list[int] = []  # where the last token of each pin is
+        self.texts: list[int] = []  # and of each text
         self.positions: list[np.ndarray] = []  # int64 (3, n) each
         self.at = 0
 

@@ -30,9 +30,11 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
-from pinlab.models.nano import IMAGE_SIDE
 from pinlab.records import PinLabError
 
+BUNDLED = "bundled"  # what `--base` calls the base in assets/base
+BUNDLED_BASE = Path(__file__).parents[2] / "assets" / "base"
+LARGE_WIDTH = 1024  # the smallest released Qwen3-VL is 2,048 wide, the bundled base 384
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SMALL = ("*.json", "*.jinja", "merges.txt")
 WANTED = ("*.safetensors", *SMALL)
@@ -50,7 +52,7 @@ _AGAIN = "fetch it again, or train it again where it was trained here"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a base comes from: a local folder, or a commit of a Hub repository that was fetched into one."""
+    """Where a base comes from: the bundled folder, a local one, or a commit of a Hub repository fetched into one."""
 
     folder: Path
     id: str | None = None
@@ -59,7 +61,9 @@ class Source:
     @property
     def name(self) -> str:
         """What `--base` calls it."""
-        return str(self.folder) if self.id is None else f"{self.id}@{self.revision}"
+        if self.id is None or self.revision is None:
+            return self.id or str(self.folder)
+        return f"{self.id}@{self.revision}"
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,15 @@ class Contents:
 
 
 def find(base: str) -> Source:
-    """A local folder, or a Hub id, `owner/name` or `owner/name@COMMIT`, fetched at one commit.
+    """The bundled base, a local folder, or a Hub id, `owner/name` or `owner/name@COMMIT`, fetched at one commit.
 
     Without a commit the newest is looked up, and recorded with whatever is trained on it.
 
     Raises:
         PinLabError: there is no such folder, or the Hub has no such checkpoint or cannot be reached.
     """
+    if base == BUNDLED:
+        return Source(BUNDLED_BASE, BUNDLED)
     if Path(base).is_dir():
         return Source(Path(base).resolve())
     with _hub(base):
@@ -109,21 +115,20 @@ def find(base: str) -> Source:
         return Source(fetched(name, commit), name, commit)
 
 
-def is_same(base: str, source: Source | None) -> bool:
+def is_same(base: str, source: Source) -> bool:
     """Whether `base`, as `find` takes it, is a checkpoint that was found before; nothing is fetched to tell.
 
     A Hub id without a commit is, whatever the newest commit may be by now.
 
-    Args:
-        source: None for the preset `nano`.
-
     Raises:
         PinLabError: there is no such folder, and it is no Hub id.
     """
+    if base == BUNDLED:
+        return source.id == BUNDLED
     if Path(base).is_dir():
         return source == Source(Path(base).resolve())
     name, revision = _hub_id(base)
-    if source is None or name != source.id:
+    if name != source.id:
         return False
     if revision in ("", source.revision):
         return True
@@ -343,10 +348,13 @@ def image_side(folder: Path, config: Qwen3VLConfig) -> int:
 
 
 def side_of(folder: Path) -> int:
-    """Pixels of a picture's side for a lab's model folder, which for the preset `nano` needs no preprocessor file."""
-    if not (folder / "preprocessor_config.json").is_file():
-        return IMAGE_SIDE
+    """Pixels of a picture's side for a lab's model folder."""
     return image_side(folder, read_config(folder))
+
+
+def is_large(config: Qwen3VLConfig) -> bool:
+    """Whether a model is of the released sizes, too large to be copied or trained in float32."""
+    return int(cast(Any, config.text_config).hidden_size) >= LARGE_WIDTH
 
 
 def numbers_of(folder: Path, prefix: str) -> int:

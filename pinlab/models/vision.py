@@ -25,21 +25,26 @@ class VisionFeatures:
     Args:
         tokens: (B, V, D) merged visual tokens.
         deepstack: (L, B, V, D) features added after the first L text layers.
+        fused: (B, E) pin embeddings that the head reads beside the tokens made of them; None for a vision layer's.
     """
 
     tokens: Tensor
     deepstack: Tensor
+    fused: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def select(self, rows: Tensor) -> VisionFeatures:
         """The features of some images, in the given order; rows is int64 (B',)."""
-        return VisionFeatures(self.tokens[rows], self.deepstack[:, rows])
+        return VisionFeatures(
+            self.tokens[rows], self.deepstack[:, rows], None if self.fused is None else self.fused[rows]
+        )
 
     def to(self, device: torch.device) -> VisionFeatures:
         """The same features on another device."""
-        return VisionFeatures(self.tokens.to(device), self.deepstack.to(device))
+        fused = None if self.fused is None else self.fused.to(device)
+        return VisionFeatures(self.tokens.to(device), self.deepstack.to(device), fused)
 
     def pooled(self, side: int) -> VisionFeatures:
         """Each image's square of V tokens averaged to side x side tokens, DeepStack features alike."""
@@ -51,7 +56,12 @@ class VisionFeatures:
     @staticmethod
     def join(parts: list[VisionFeatures]) -> VisionFeatures:
         """Stack several batches along the image axis."""
-        return VisionFeatures(torch.cat([p.tokens for p in parts]), torch.cat([p.deepstack for p in parts], dim=1))
+        fused = [p.fused for p in parts if p.fused is not None]
+        return VisionFeatures(
+            torch.cat([p.tokens for p in parts]),
+            torch.cat([p.deepstack for p in parts], dim=1),
+            torch.cat(fused) if fused else None,
+        )
 
 
 def _pool(tokens: Tensor, side: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures that are not in the table: encoded once each by the pin encoder, a model of its own."""
+"""Pictures and words that are not in the table: encoded once each by the pin encoder, a model of its own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinlab.catalog.images import letterbox
-from pinlab.cost import StageTimer, TextShape, VisionShape, mlp_gflops, text_gflops, tower_gflops
-from pinlab.models.backbone import VECTOR, Backbone
-from pinlab.models.features import pin_content, tower_outputs
-from pinlab.models.pin_encoder import PinEncoder, embed_pictures
-from pinlab.models.prompt import PromptBuilder
+from pinlab.cost import StageTimer
+from pinlab.models.efficientnet import gflops
+from pinlab.models.encoders import SIDE, FrozenEncoders, FrozenFeatures
+from pinlab.models.pin_encoder import PinContent, PinEncoder, embed_content, ngrams
 
 
 @dataclass(frozen=True)
@@ -30,39 +28,35 @@ class UploadEncoder:
     """Loads the pin encoder when the first picture comes, not before.
 
     Args:
-        load: gives (the model whose tower the encoder stands on, its prompt builder, the pin encoder).
-        side: pixels of the letterbox. width: E.
+        frozen: the encoders beneath it. load: returns the pin encoder. width: E.
     """
 
-    def __init__(
-        self, load: Callable[[], tuple[Backbone, PromptBuilder, PinEncoder]], side: int, width: int
-    ) -> None:
-        self._load, self.side, self.width = load, side, width
+    def __init__(self, frozen: FrozenEncoders, load: Callable[[], PinEncoder], width: int) -> None:
+        self.frozen, self._load, self.width = frozen, load, width
         self._lock = threading.Lock()
-        self._models: tuple[Backbone, PromptBuilder, PinEncoder] | None = None
+        self._encoder: PinEncoder | None = None
 
     @torch.inference_mode()
     def embed(self, images: Sequence[np.ndarray], timer: StageTimer) -> Uploaded:
         """Embed uint8 (H, W, 3) pictures; (0, E) for none."""
         if not images:
             return Uploaded(torch.zeros(0, self.width), 0.0)
-        with self._lock:
-            self._models = self._models or self._load()
-        tuned, builder, encoder = self._models
-        with timer.stage("decode"):
-            pixels = torch.from_numpy(np.stack([letterbox(image, self.side) for image in images]))
+        encoder = self._loaded()
         with timer.stage("pin_encoder"):
-            features = tower_outputs(tuned, pixels)
-            content = pin_content(tuned, builder, features, [""] * len(images))
-            vectors = embed_pictures(encoder, content)
-        return Uploaded(vectors, len(images) * self._gflops_each(tuned, builder, features.tokens.shape[1]))
+            picture, guess = self.frozen.pictures(images)
+            features = FrozenFeatures(picture, guess, torch.zeros_like(guess))
+            vectors = embed_content(encoder, PinContent(features, ngrams([""] * len(images))))
+        return Uploaded(vectors, len(images) * gflops(SIDE))
 
-    def _gflops_each(self, tuned: Backbone, builder: PromptBuilder, visual_tokens: int) -> float:
-        config = tuned.qwen.config
-        vision, text = VisionShape.from_config(config), TextShape.from_config(config)
-        prompt = len(builder.prefix) + visual_tokens + 2 + len(builder.item_end)
-        patches = visual_tokens * vision.merge**2
-        picture = (1 + len(vision.deepstack_layers)) * text.hidden
-        fusion = mlp_gflops(1, (picture, self.width)) + mlp_gflops(1, (2 * self.width, 2 * self.width, self.width))
-        fusion += mlp_gflops(1, (VECTOR, self.width))
-        return tower_gflops(vision, [patches]) + text_gflops(text, prompt) + fusion
+    @torch.inference_mode()
+    def embed_words(self, texts: Sequence[str]) -> Tensor:
+        """The pin encoder's own vectors (n, E) of words; zero rows for empty texts."""
+        encoder = self._loaded()
+        words = self.frozen.words(texts)
+        blank = torch.zeros(len(texts), encoder.picture.in_features)
+        return embed_content(encoder, PinContent(FrozenFeatures(blank, torch.zeros_like(words), words), ngrams(texts)))
+
+    def _loaded(self) -> PinEncoder:
+        with self._lock:
+            self._encoder = self._encoder or self._load()
+            return self._encoder

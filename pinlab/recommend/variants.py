@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from pinlab.catalog.images import letterbox, read_image
 from pinlab.cost import StageTimer, TextShape, VisionShape, mlp_gflops, text_gflops, tower_gflops
 from pinlab.models.adapters import adapter_rank
 from pinlab.models.backbone import Backbone, Projector
-from pinlab.models.features import base_items, text_vectors, tower_outputs
+from pinlab.models.features import tower_outputs
 from pinlab.models.prompt import PinPart, PromptBatch, PromptBuilder
 from pinlab.models.talk import speak
 from pinlab.models.vision import VisionFeatures
@@ -31,21 +32,28 @@ from pinlab.recommend.uploads import UploadEncoder
 from pinlab.records import Answer, Cost, Query
 
 BATCH = 48
+PROMPT, MEAN = "prompt", "mean of item vectors"
+TASKS = frozenset({"pins", "words", "pins+words", "refine"})
 
 
 class ModelVariant:
-    """Shared by base, full, cached and swapped.
+    """Shared by all variants with a language model.
 
     Args:
-        items: float32 (N, 128) item vectors of this variant.
+        items: float32 (N, VECTOR) item vectors of this variant.
         lock: one per model object.
+        form: how it is asked, the better on validation of PROMPT (one prompt of all pins and words) and MEAN (each pin
+            as an item of its own, each text alone, and the sum of their vectors).
     """
 
+    tasks = TASKS
+
     def __init__(
-        self, name: str, shelf: Shelf, backbone: Backbone, builder: PromptBuilder, items: Tensor, lock: threading.Lock
-    ) -> None:
+        self, name: str, shelf: Shelf, backbone: Backbone, builder: PromptBuilder, items: Tensor, lock: threading.Lock,
+        form: str = PROMPT,
+    ) -> None:  # fmt: skip
         self.name, self.shelf, self.backbone, self.builder, self.items = name, shelf, backbone, builder, items
-        self.lock = lock
+        self.lock, self.form = lock, form
         shape = TextShape.from_config(backbone.qwen.config)
         self.text_shape = replace(shape, adapter_rank=adapter_rank(backbone.qwen.language_model))
         self.device = items.device
@@ -89,15 +97,27 @@ class ModelVariant:
         return (self.vectors(queries) @ self.items.T).cpu().numpy()
 
     @torch.inference_mode()
+    def mean_scores(self, queries: Sequence[Query]) -> np.ndarray:
+        """float32 (Q, N): scores in the form MEAN, whatever the variant's own form is, from stored item vectors."""
+        return (self._mean_batch(queries) @ self.items.T).cpu().numpy()
+
+    @torch.inference_mode()
+    def prompt_scores(self, queries: Sequence[Query]) -> np.ndarray:
+        """float32 (Q, N): scores in the form PROMPT, whatever the variant's own form is."""
+        found = [self._prompt_batch(queries[i : i + BATCH]) for i in range(0, len(queries), BATCH)]
+        return (torch.cat(found) @ self.items.T).cpu().numpy()
+
+    @torch.inference_mode()
     def vector(self, query: Query) -> Tensor:
-        """float32 (128,): the query vector that `answer` ranks with."""
+        """float32 (VECTOR,): the query vector that `answer` ranks with."""
         with self.lock:
             return self._pushed(self._query(query, StageTimer())[0], query)
 
     @torch.inference_mode()
     def vectors(self, queries: Sequence[Query]) -> Tensor:
-        """float32 (Q, 128), batched: what `vector` gives but for rounding. Queries of pins and text only."""
-        found = torch.cat([self._batch(queries[i : i + BATCH]) for i in range(0, len(queries), BATCH)])
+        """float32 (Q, VECTOR), batched: what `vector` gives but for rounding. Queries of pins and text only."""
+        batch = self._mean_batch if self.form == MEAN else self._prompt_batch
+        found = torch.cat([batch(queries[i : i + BATCH]) for i in range(0, len(queries), BATCH)])
         return self._all_pushed(found, queries)
 
     @torch.inference_mode()
@@ -128,8 +148,42 @@ class ModelVariant:
         raise NotImplementedError
 
     def _read(self, queries: Sequence[Query], features: VisionFeatures | None) -> Tensor:
-        """Vectors (Q, 128) of queries whose pictures are already features, in order."""
-        return self._run(self._prompts(queries), features, None)
+        """Vectors (Q, VECTOR) of queries whose pictures are already features, in order."""
+        if self.form == PROMPT:
+            return self._run(self._prompts(queries), features, None)
+        shown = [len(query.shown) + len(query.images) for query in queries]
+        parts = [part for query in queries for part in self.parts(query)]
+        own = self._items_of(parts, features, None) if parts else self.items[:0]
+        return self._sum(own.split(shown), [self._lines(query) for query in queries], None)
+
+    def _items_of(self, parts: Sequence[PinPart], features: VisionFeatures | None, timer: StageTimer | None) -> Tensor:
+        """Vectors (n, VECTOR) of pins, each an item prompt of its own."""
+        return self._run(self.builder.build([([part], ()) for part in parts], item=True), features, timer)
+
+    def _lines(self, query: Query) -> list[tuple[int, ...]]:
+        """Token ids of the text and of each follow-up turn of a query, those that say something."""
+        return [line for line in (self._text(query), *self.turns(query)) if line]
+
+    def _sum(
+        self, pins: Sequence[Tensor], lines: Sequence[Sequence[Sequence[int]]], timer: StageTimer | None
+    ) -> Tensor:
+        """Vectors (Q, VECTOR): the direction of the pins' mean, and that of the words' mean at the head's own weight.
+
+        Args:
+            pins: per query (n, VECTOR) item vectors. lines: per query the token ids of its texts.
+        """
+        every = [line for some in lines for line in some]
+        words = self._run(self.builder.build([((), line) for line in every]), None, timer) if every else self.items[:0]
+        weight, found = self.backbone.head.weight.to(self.device), []
+        for own, said in zip(pins, words.split([len(some) for some in lines]), strict=True):
+            parts = [normalize(own.mean(0), dim=0)] if len(own) else []
+            parts += [weight * normalize(said.mean(0), dim=0)] if len(said) else []
+            found.append(normalize(torch.stack(parts).sum(0), dim=0))
+        return torch.stack(found)
+
+    def _mean_batch(self, queries: Sequence[Query]) -> Tensor:
+        own = [self.items[torch.from_numpy(self.shelf.rows(query.shown))] for query in queries]
+        return self._sum(own, [self._lines(query) for query in queries], None)
 
     def _prompts(self, queries: Sequence[Query]) -> PromptBatch:
         turns = [self.turns(query) for query in queries]
@@ -150,11 +204,32 @@ class ModelVariant:
         return torch.stack([self._pushed(vector, query) for vector, query in zip(vectors, queries, strict=True)])
 
     def _query(self, query: Query, timer: StageTimer) -> tuple[Tensor, int, int, dict[str, float]]:
-        """Vector (128,), text-stack tokens, pictures encoded, GFLOPs by stage."""
-        raise NotImplementedError
+        """Vector (VECTOR,), text-stack tokens, pictures encoded, GFLOPs by stage."""
+        if self.form == MEAN:
+            return self._mean_query(query, timer)
+        gflops: dict[str, float] = {}
+        features = self._pictures(query, timer, gflops)
+        batch = self._prompts([query])
+        vector = self._run(batch, features, timer)[0]
+        gflops["text_stack"] = text_gflops(self.text_shape, batch.tokens)
+        return vector, batch.tokens, self._encoded(query), gflops
 
-    def _batch(self, queries: Sequence[Query]) -> Tensor:
-        """Vectors (Q, 128)."""
+    def _mean_query(self, query: Query, timer: StageTimer) -> tuple[Tensor, int, int, dict[str, float]]:
+        gflops: dict[str, float] = {}
+        features, parts = self._pictures(query, timer, gflops), self.parts(query)
+        own = self._items_of(parts, features, timer) if parts else self.items[:0]
+        lines = self._lines(query)
+        lengths = [self.builder.build([([part], ())], item=True).tokens for part in parts]
+        lengths += [self.builder.build([((), line)]).tokens for line in lines]
+        gflops["text_stack"] = sum(text_gflops(self.text_shape, length) for length in lengths)
+        return self._sum([own], [lines], timer)[0], sum(lengths), self._encoded(query), gflops
+
+    def _encoded(self, query: Query) -> int:
+        """Pictures that are encoded for a query."""
+        return len(query.images)
+
+    def _prompt_batch(self, queries: Sequence[Query]) -> Tensor:
+        """Vectors (Q, VECTOR) by one prompt a query."""
         raise NotImplementedError
 
     def _text(self, query: Query) -> tuple[int, ...]:
@@ -170,29 +245,15 @@ class FullVariant(ModelVariant):
 
     Args:
         side: pixels of the letterbox.
-        average: score by the mean of per-pin vectors instead of one prompt (only `base`, where validation
-            preferred it).
         stored: tower outputs of the whole catalog, for batched evaluation; computed on first use.
     """
 
-    def __init__(
-        self,
-        name: str,
-        shelf: Shelf,
-        backbone: Backbone,
-        builder: PromptBuilder,
-        items: Tensor,
-        lock: threading.Lock,
-        *,
-        side: int,
-        average: bool = False,
-        stored: Callable[[], VisionFeatures] | None = None,
-    ) -> None:
-        super().__init__(name, shelf, backbone, builder, items, lock)
-        self.side, self.average, self.stored = side, average, stored
+    def __init__(self, *args: Any, side: int, stored: Callable[[], VisionFeatures] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.side, self.stored = side, stored
         self.tokens_side = side // 32
-        shape = VisionShape.from_config(backbone.qwen.config)
-        rank = adapter_rank(backbone.qwen.visual) if backbone.has_vision_layer else 0
+        shape = VisionShape.from_config(self.backbone.qwen.config)
+        rank = adapter_rank(self.backbone.qwen.visual) if self.backbone.has_vision_layer else 0
         self.vision_shape = replace(shape, adapter_rank=rank)
 
     def part(self, row: int | None) -> PinPart:
@@ -200,17 +261,6 @@ class FullVariant(ModelVariant):
         side = self.tokens_side
         text = self.shelf.catalog.pins[row].text if row is not None else ""
         return PinPart((side, side), True, self.builder.metadata(text))
-
-    def _query(self, query: Query, timer: StageTimer) -> tuple[Tensor, int, int, dict[str, float]]:
-        gflops: dict[str, float] = {}
-        features = self._pictures(query, timer, gflops)
-        if self.average:
-            vector, lengths = self._average(self._rows(query), query, features, timer)
-        else:
-            batch = self._prompts([query])
-            vector, lengths = self._run(batch, features, timer)[0], [batch.tokens]
-        gflops["text_stack"] = sum(text_gflops(self.text_shape, length) for length in lengths)
-        return vector, sum(lengths), self._encoded(query), gflops
 
     def _rows(self, query: Query) -> list[int | None]:
         return [*self.shelf.rows(query.shown).tolist(), *[None] * len(query.images)]
@@ -235,43 +285,10 @@ class FullVariant(ModelVariant):
         gflops["vision"] = tower_gflops(self.vision_shape, [patches] * len(pixels))
         return features
 
-    def _read(self, queries: Sequence[Query], features: VisionFeatures | None) -> Tensor:
-        if not self.average:
-            return super()._read(queries, features)
-        found, at = [], 0
-        for query in queries:
-            rows = self._rows(query)
-            own = torch.arange(at, at + len(rows))
-            at += len(rows)
-            seen = features.select(own) if features is not None and rows else None
-            found.append(self._average(rows, query, seen, StageTimer())[0])
-        return torch.stack(found)
-
-    def _average(
-        self, rows: Sequence[int | None], query: Query, features: VisionFeatures | None, timer: StageTimer
-    ) -> tuple[Tensor, list[int]]:
-        """The mean of per-pin vectors, each picture and text a prompt of its own; and the prompts' lengths."""
-        texts = [self.shelf.catalog.pins[row].text if row is not None else "" for row in rows]
-        words = _words(query)
-        with timer.stage("text_stack"):
-            parts = [text_vectors(self.backbone, self.builder, words)]
-            if features is not None:
-                parts.append(base_items(self.backbone, self.builder, features, texts))
-        frame = len(self.builder.prefix) + len(self.builder.item_end)
-        seen = [frame + 2 + self.tokens_side**2] * len(rows)
-        read = [frame + 1 + len(self.builder.text(text)) for text in (*texts, *words) if text]
-        return torch.nn.functional.normalize(torch.cat(parts).mean(0), dim=0), seen + read
-
-    def _batch(self, queries: Sequence[Query]) -> Tensor:
+    def _prompt_batch(self, queries: Sequence[Query]) -> Tensor:
         assert not any(query.images for query in queries)
-        rows = [torch.from_numpy(self.shelf.rows(query.shown)) for query in queries]
-        if self.average:
-            words = text_vectors(self.backbone, self.builder, [line for query in queries for line in _words(query)])
-            # Words are vectors more beside those of the pins, as in `answer`: one of the text, one of each turn.
-            own = words.split([len(_words(query)) for query in queries])
-            parts = [torch.cat([self._pin_vectors[r], w]).mean(0) for r, w in zip(rows, own, strict=True)]
-            return torch.nn.functional.normalize(torch.stack(parts), dim=-1)
-        features = self._stored(torch.cat(rows))
+        rows = np.concatenate([self.shelf.rows(query.shown) for query in queries])
+        features = self._stored(torch.from_numpy(rows)) if len(rows) else None
         return self._run(self._prompts(queries), features, None)
 
     def _stored(self, rows: Tensor) -> VisionFeatures:
@@ -279,11 +296,40 @@ class FullVariant(ModelVariant):
         assert self.stored is not None
         return self.stored().select(rows).to(self.device)
 
-    @cached_property
-    def _pin_vectors(self) -> Tensor:
-        assert self.stored is not None
-        texts = [pin.text for pin in self.shelf.catalog.pins]
-        return base_items(self.backbone, self.builder, self.stored(), texts)
+
+class ItemsVariant(FullVariant):
+    """`full`'s stored item vectors, and the mean of the query's: a two-tower recommender. Only uploads are encoded."""
+
+    def parts(self, query: Query) -> list[PinPart]:
+        """Uploads only; pins are looked up."""
+        return [self.part(None)] * len(query.images)
+
+    def _encoded(self, query: Query) -> int:
+        return len(query.images)
+
+    def _pictures(self, query: Query, timer: StageTimer, gflops: dict[str, float]) -> VisionFeatures | None:
+        return self._see(Query(images=query.images), timer, gflops) if query.images else None
+
+    def _items_of(self, parts: Sequence[PinPart], features: VisionFeatures | None, timer: StageTimer | None) -> Tensor:
+        return super()._items_of(parts, features, timer) if parts else self.items[:0]
+
+    def _read(self, queries: Sequence[Query], features: VisionFeatures | None) -> Tensor:
+        uploads = [part for query in queries for part in self.parts(query)]
+        fresh = self._items_of(uploads, features, None).split([len(query.images) for query in queries])
+        own = [torch.cat([self._looked_up(query), some]) for query, some in zip(queries, fresh, strict=True)]
+        return self._sum(own, [self._lines(query) for query in queries], None)
+
+    def _mean_query(self, query: Query, timer: StageTimer) -> tuple[Tensor, int, int, dict[str, float]]:
+        gflops: dict[str, float] = {}
+        features, parts, lines = self._pictures(query, timer, gflops), self.parts(query), self._lines(query)
+        own = torch.cat([self._looked_up(query), self._items_of(parts, features, timer)])
+        lengths = [self.builder.build([([part], ())], item=True).tokens for part in parts]
+        lengths += [self.builder.build([((), line)]).tokens for line in lines]
+        gflops["text_stack"] = sum(text_gflops(self.text_shape, length) for length in lengths)
+        return self._sum([own], [lines], timer)[0], sum(lengths), len(query.images), gflops
+
+    def _looked_up(self, query: Query) -> Tensor:
+        return self.items[torch.from_numpy(self.shelf.rows(query.shown))]
 
 
 class CachedVariant(FullVariant):
@@ -343,30 +389,12 @@ class SwappedVariant(ModelVariant):
     """
 
     def __init__(
-        self,
-        name: str,
-        shelf: Shelf,
-        backbone: Backbone,
-        builder: PromptBuilder,
-        items: Tensor,
-        lock: threading.Lock,
-        *,
-        projector: Projector,
-        embeddings: Tensor,
-        uploads: UploadEncoder,
+        self, *args: Any, projector: Projector, embeddings: Tensor, uploads: UploadEncoder, **kwargs: Any
     ) -> None:
-        super().__init__(name, shelf, backbone, builder, items, lock)
-        assert not backbone.has_vision_layer
+        super().__init__(*args, **kwargs)
+        assert not self.backbone.has_vision_layer
         self.projector, self.embeddings, self.uploads = projector, embeddings, uploads
         self.widths = [embeddings.shape[1], 2 * self.text_shape.hidden, self.text_shape.hidden]
-
-    def _query(self, query: Query, timer: StageTimer) -> tuple[Tensor, int, int, dict[str, float]]:
-        gflops: dict[str, float] = {}
-        features = self._pictures(query, timer, gflops)
-        batch = self._prompts([query])
-        vector = self._run(batch, features, timer)[0]
-        gflops["text_stack"] = text_gflops(self.text_shape, batch.tokens)
-        return vector, batch.tokens, len(query.images), gflops
 
     def parts(self, query: Query) -> list[PinPart]:
         """One token each; the metadata is inside the embedding."""
@@ -386,12 +414,7 @@ class SwappedVariant(ModelVariant):
         gflops["projector"] = mlp_gflops(shown, self.widths) if shown else 0.0
         return features
 
-    def _batch(self, queries: Sequence[Query]) -> Tensor:
+    def _prompt_batch(self, queries: Sequence[Query]) -> Tensor:
         rows = np.concatenate([self.shelf.rows(query.shown) for query in queries])
-        features = self.projector(self.embeddings[torch.from_numpy(rows)])
+        features = self.projector(self.embeddings[torch.from_numpy(rows)]) if len(rows) else None
         return self._run(self._prompts(queries), features, None)
-
-
-def _words(query: Query) -> list[str]:
-    """The text and the follow-ups of a query, those that say something."""
-    return [line.strip() for line in (query.text, *query.turns) if line.strip()]
