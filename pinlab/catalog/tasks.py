@@ -120,11 +120,12 @@ def read_paraphrases(path: Path, catalog: Catalog) -> dict[str, str]:
         Empty when there is no such file.
 
     Raises:
-        PinLabError: a column is missing, a board is unknown or listed twice, or a paraphrase is empty or the title.
+        PinLabError: a column is missing, a board is unknown or listed twice, or a paraphrase is empty or a title.
     """
     if not path.exists():
         return {}
     found: dict[str, str] = {}
+    titles = {title_key(board.title) for board in catalog.boards}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if not {"board", "paraphrase"} <= set(reader.fieldnames or ()):
@@ -136,8 +137,8 @@ def read_paraphrases(path: Path, catalog: Catalog) -> dict[str, str]:
                 raise PinLabError(f"{where}: there is no board {board!r} in this lab; correct the id or drop the line")
             if board in found:
                 raise PinLabError(f"{where}: board {board!r} is listed twice; keep one line")
-            if not words or title_key(words) == title_key(catalog.board[board].title):
-                raise PinLabError(f"{where}: write the title of board {board!r} in other words")
+            if not title_key(words) or title_key(words) in titles:
+                raise PinLabError(f"{where}: write the title of board {board!r} in words that are no board's title")
             found[board] = words
     return found
 

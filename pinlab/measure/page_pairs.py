@@ -15,11 +15,9 @@ from pinlab.measure.document import Markup, Words, escaped, number, rounded, tab
 from pinlab.measure.pairs import EXPLORATORY
 from pinlab.measure.task_report import field_of
 
-RECALL, STRICT, COLD = f"recall_at_{K}", f"strict_recall_at_{K}", f"cold_recall_at_{K}"
+RECALL = f"recall_at_{K}"
 FIELDS = {name: field_of(name) for name in SLICES}  # slice -> field of a variant
 SIDES = {name: "" if name == "pins" else f", {name}" for name in SLICES}
-CORRECTED = " (\"{was}\" before: p {p:.3f} after correction for {tests} tests)"
-TAKEN_BACK = " (\"{was}\" by its interval, but p {p:.3f})"
 NOTES = {
     "p": "p: permutation test over boards.",
     "p_holm": "Holm: p corrected over all exploratory tests of this report. cached counts among them though its "
@@ -103,9 +101,9 @@ def correction(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """What the correction took back of a verdict, to follow it; empty where it took nothing."""
     if not found.get("taken_back"):
         return ""
-    if found.get("role", EXPLORATORY) != EXPLORATORY:
-        return TAKEN_BACK.format(p=found["p_holm"], was=found["taken_back"])
-    return CORRECTED.format(p=found["p_holm"], was=found["taken_back"], tests=count_tests(report))
+    declared = found.get("role", EXPLORATORY) != EXPLORATORY
+    after = "" if declared else f" after correction for {count_tests(report)} tests"
+    return f" ({found['taken_back']} by its interval, but p {found['p_holm']:.3f}{after})"
 
 
 def live(found: Mapping[str, Any], kept: str, as_: str = "verdict", texts: Mapping[str, str] | None = None) -> Markup:
@@ -117,7 +115,8 @@ def live(found: Mapping[str, Any], kept: str, as_: str = "verdict", texts: Mappi
     """
     if found.get("low") is None or found.get("high") is None:
         return Markup(escaped(kept))  # without an interval no margin changes anything
-    data = escaped(json.dumps({name: found[name] for name in ("diff", "low", "high", "boards")} | {"taken_back": found.get("taken_back")}))
+    needed = ("diff", "low", "high", "boards", "taken_back")
+    data = escaped(json.dumps({name: found.get(name) for name in needed}))
     filled = f' data-texts="{escaped(json.dumps(texts))}"' if texts else ""
     return Markup(
         f'<span class="live" data-as="{as_}" data-pair="{data}"{filled}>{escaped(kept)}</span>'
