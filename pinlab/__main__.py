@@ -1,7 +1,8 @@
 """The command line: `python -m pinlab VERB`. One function per verb.
 
 `--json` prints one JSON object as the last line of standard output; progress goes to standard error.
-Exit 0 on success, 2 on bad input with one clear line; `verify` exits 1 when what it measured breaks a bound.
+Exit 0 on success, 2 on bad input with one clear line; `verify` exits 1 when what it measured breaks a bound, `decide`
+when a report does not follow from its rows.
 """
 
 from __future__ import annotations
@@ -90,6 +91,9 @@ def make_map(lab: LabPath) -> None:
 def evaluate(
     lab: LabPath,
     variants: Annotated[str, typer.Option(help="names, comma between; all by default")] = "",
+    tasks: Annotated[
+        str, typer.Option(help="pins, words, pins+words, refine, comma between; all by default, and pins always")
+    ] = "",
     margin: Annotated[float, typer.Option(help="a loss of Recall up to this still counts as not worse")] = MARGIN,
     prices: Annotated[
         Path | None, typer.Option(help="own price an hour, an API's price: a JSON file, see README")
@@ -98,22 +102,41 @@ def evaluate(
 ) -> None:
     """Accuracy on held-out saves and cost on the fixed workload, with intervals; writes reports/.
 
-    An evaluation of some variants only goes to reports/some/: it does not replace the lab's report.
+    An evaluation of some variants or tasks only goes to reports/some/: it does not replace the lab's report.
     """
     from pinlab.assessment import evaluate_lab
     from pinlab.lab import open_lab
 
-    names = [name.strip() for name in variants.split(",") if name.strip()]
-    report = evaluate_lab(open_lab(lab), names or None, margin, prices)
+    names, asked = ([name.strip() for name in some.split(",") if name.strip()] for some in (variants, tasks))
+    report = evaluate_lab(open_lab(lab), names or None, asked or None, margin, prices)
     if as_json:
         print(json.dumps(report, allow_nan=False))
         return
+    print(report["decision"]["sentence"])
     for name, row in report["variants"].items():
         recall, strict = row["recall_at_10"], row["strict_recall_at_10"]
         print(f"{name:9} Recall@10 {_interval(recall)}  strict {_interval(strict)}  p50 {row['latency_ms']['p50']} ms")
     for name, pair in report["pairs"].items():
-        words = {metric.partition("_")[0]: found["verdict"] for metric, found in pair.items()}
-        print(f"{name}: {words['recall']}; strict: {words['strict']}; cold: {words['cold']}")
+        print(f"{name}: " + "; ".join(f"{slice_}: {found['verdict']}" for slice_, found in pair.items()))
+
+
+@cli.command()
+def decide(lab: LabPath, as_json: AsJson = False) -> None:
+    """Derive the decision again from the report's rows; exit 1 when the report says otherwise."""
+    from pinlab.measure.decision_facts import check_report
+    from pinlab.measure.report import read_report, read_rows
+
+    folder = lab / "reports"
+    report = read_report(folder)
+    if report is None:
+        raise PinLabError(f"{lab}: no report yet; run `python -m pinlab evaluate {lab}`")
+    found = check_report(lab, report, read_rows(folder))
+    if as_json:
+        print(json.dumps(found, allow_nan=False))
+    else:
+        print("\n".join([found["sentence"], *(f"differs: {words}" for words in found["differences"])]))
+    if found["differences"]:
+        raise typer.Exit(1)
 
 
 @cli.command()

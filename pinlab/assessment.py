@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from pinlab.catalog.tasks import PARAPHRASES_NAME, TASKS, all_cases, read_paraphrases
 from pinlab.cost import PRICES
 from pinlab.embed.table import read_table
 from pinlab.lab import Lab, Variant
@@ -38,6 +39,8 @@ from pinlab.measure.amortisation import (
     measure_precompute,
     row_bytes,
 )
+from pinlab.measure.decision import read_rule
+from pinlab.measure.decision_facts import decision_record, facts_of
 from pinlab.measure.depth import Depth
 from pinlab.measure.document import WORD_FLOOR
 from pinlab.measure.evaluate import evaluate, plain, planned_work
@@ -62,6 +65,7 @@ from pinlab.measure.report import write_report
 from pinlab.measure.robustness import CHANGES
 from pinlab.measure.statistics import MARGIN
 from pinlab.models.checkpoint import load_encoder, load_tokenizer, tower_folder
+from pinlab.models.data import training_set
 from pinlab.models.features import pin_content, tower_outputs
 from pinlab.models.images import catalog_images
 from pinlab.models.pin_encoder import embed_pictures, embed_unsaved, embed_words
@@ -78,14 +82,19 @@ Keep = Callable[[str, Scorer], Scorer]
 
 
 def evaluate_lab(
-    lab: Lab, names: Sequence[str] | None, margin: float = MARGIN, prices: Path | None = None
+    lab: Lab,
+    names: Sequence[str] | None,
+    tasks: Sequence[str] | None = None,
+    margin: float = MARGIN,
+    prices: Path | None = None,
 ) -> dict:
     """Evaluate variants, write the report and return it.
 
-    One of some variants only goes to `reports/some/`: the lab's report, which the app shows, stays what it is.
+    One of some variants or tasks only goes to `reports/some/`: the lab's report, which the app shows, stays what it is.
 
     Args:
-        names: of the variants, None for all. margin: the loss of Recall that still counts as "not worse".
+        names: of the variants, None for all. tasks: of `pinlab.catalog.tasks.TASKS`, None for all.
+        margin: the loss of Recall that still counts as "not worse".
         prices: a file of entered prices, see `pinlab.measure.prices`; the report then has an "entered".
     """
     if not 0 < margin < 1:  # not a number fails, too
@@ -94,7 +103,12 @@ def evaluate_lab(
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
+    if wrong := [task for task in tasks or () if task not in TASKS]:
+        raise PinLabError(f"--tasks {wrong[0]}: there is no such task; there are {', '.join(TASKS)}")
     entered = read_prices(prices) if prices else None
+    rule = read_rule()  # hashed before test is read
+    paraphrases = read_paraphrases(lab.path / PARAPHRASES_NAME, lab.catalog)
+    cases = all_cases(lab.catalog, lab.split, tasks or TASKS, paraphrases)
     chosen = {name: lab.variant(name) for name in names or known}
     seeds = {name: runs for name, runs in lab.seed_runs().items() if name in chosen}
     # The listed price of a CPU; a GPU's depends on the seller, so there the user enters it on the page.
@@ -103,12 +117,15 @@ def evaluate_lab(
     keep = partial(remembered, store, answers_hash(lab))
     embeddings = _embeddings(lab)
     # The whole evaluation looks deeper; one of some variants is for a quick look.
-    planned = _planned(lab, chosen, seeds, deep=not names)
+    whole = not names and not tasks
+    planned = planned_work(chosen, cases, seeds, SIZES) + _planned(lab, chosen, deep=whole)
     with Bar(planned) as bar:
         report, rows = evaluate(
             chosen,
             lab.catalog,
             lab.split,
+            cases=cases,
+            roles=rule.roles,
             lab=lab.path.name,
             margin=margin,
             seed_runs=seeds,
@@ -117,7 +134,7 @@ def evaluate_lab(
             meter=energy_meter(lab.torch_device),
             precompute=lambda: precompute_of(lab, chosen, bar.step),
             growth_sizes=SIZES,
-            depth=None if names else lambda: depth_of(lab, chosen, keep, bar.step),
+            depth=(lambda: depth_of(lab, chosen, keep, bar.step)) if whole else None,
             remember=keep,
             progress=bar.step,
         )
@@ -125,16 +142,20 @@ def evaluate_lab(
         report["entered"] = at_entered(report, entered)
     # A curve holds NaN where no board has a strict validation save; JSON knows only null.
     command = f"python -m pinlab evaluate {lab.path}" + (f" --variants {','.join(names)}" if names else "")
+    command += f" --tasks {','.join(tasks)}" if tasks else ""
     command += f" --margin {margin}" if margin != MARGIN else ""
     command += f" --prices {prices.name}" if prices else ""  # its folder is nobody's business
     made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
     extra = {"provenance": lab.provenance() | made, "training": training_table(lab), "rates_tried": rates_tried(lab)}
-    report = plain(report | extra)
+    validity = {"data_hash": training_set(lab.catalog, lab.split).data_hash, "stale": embeddings is None}
+    facts = facts_of(rule, rows, lab.path / "models", **validity)
+    decided = {"validity": validity, "decision": decision_record(rule, facts, rows)}
+    report = plain(report | extra | decided)
     pictures = {pin: lab.catalog.image_bytes(pin) for pin in pins_shown(report)}
-    folder = lab.path / REPORTS / (SOME if names else "")
+    folder = lab.path / REPORTS / ("" if whole else SOME)
     write_report(report, rows, folder, pictures=pictures)
-    if names:
-        _say(f"written to {folder}; the report of all variants is left as it is")
+    if not whole:
+        _say(f"written to {folder}; the report of all variants and tasks is left as it is")
     else:
         store.prune()  # a run of some variants would delete what the others' scores are kept for
     return report
@@ -202,11 +223,10 @@ def _takers(lab: Lab, variants: Mapping[str, Variant]) -> list[str]:
     return [name for name in (TAKE_UPLOADS if _embeds(lab) else ("base",)) if name in variants]
 
 
-def _planned(lab: Lab, chosen: Mapping[str, Variant], seeds: Mapping[str, Sequence[Variant]], deep: bool) -> float:
-    """The work that the parts of an evaluation will tell of, in the unit of `pinlab.measure.progress`."""
+def _planned(lab: Lab, chosen: Mapping[str, Variant], deep: bool) -> float:
+    """The work that precomputing and looking deeper will tell of, in the unit of `pinlab.measure.progress`."""
     boards = len(lab.split.scored)
-    work = planned_work(chosen, lab.split, seeds, SIZES)
-    work += _precompute_work(lab) * ("swapped" in chosen and _embeds(lab))
+    work = _precompute_work(lab) * ("swapped" in chosen and _embeds(lab))
     if not deep:
         return work
     scored = FLOOR[0]  # TF-IDF; then pixels and words of full, parts and stale shares of swapped, and titles
@@ -227,8 +247,13 @@ def _precompute_work(lab: Lab) -> float:
     return (min(BATCH * BATCHES, len(lab.catalog)) + BATCH) * EMBED_MS + ALONE * PICTURE_MS
 
 
-def remembered(store: ScoreStore, key: str, name: str, variant: Scorer) -> Remembered:
-    """A variant whose batched scores are kept in a store, under its name and everything that they depend on."""
+def remembered(store: ScoreStore, key: str, name: str, variant: Scorer) -> Scorer:
+    """A variant whose batched scores are kept in a store, under its name and everything that they depend on.
+
+    One without a model is faster asked again than read from a disk, so nothing of it is kept.
+    """
+    if not hasattr(variant, "backbone"):
+        return variant
     return Remembered(variant, f"{name} {key}", store)
 
 

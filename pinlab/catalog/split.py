@@ -1,4 +1,4 @@
-"""Which saves are train, validation and test; which pins are cold; which titles are unseen (DESIGN.md section 6, Fixed).
+"""Which saves are train, validation and test, which pins cold, which titles unseen (DESIGN.md section 6, Fixed).
 
 Per board 20 % of the saves (at least 2) are test and 10 % (at least 1) validation. 5 % of all pins are
 cold: all their saves are test. Near-duplicate pictures of one board fall wholly on one side. A board
@@ -73,7 +73,7 @@ class Split:
         pins = self.train[board]
         if len(pins) <= limit:
             return pins
-        keep = set(sorted(pins, key=lambda pin: _hash(f"{self.seed}/query/{board}/{pin}"))[:limit])
+        keep = set(sorted(pins, key=lambda pin: draw(f"{self.seed}/query/{board}/{pin}"))[:limit])
         return tuple(pin for pin in pins if pin in keep)
 
 
@@ -101,7 +101,7 @@ def make_split(catalog: Catalog, near_duplicates: Sequence[Sequence[str]], seed:
             "no board is large enough to be scored: each needs 3 pins to learn from and some to hold out, "
             "so give boards of at least 6 pins"
         )
-    twins = _overlapping(train)
+    twins = overlapping(train)
     unseen_validation, unseen_test = _draw_unseen({b.id: b.title for b in catalog.boards}, seed)
     return Split(
         seed=seed,
@@ -128,6 +128,22 @@ def _singular(word: str) -> str:
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return word[: -len(ending)] + singular
     return word[:-1] if word.endswith("s") and len(word) > 3 else word
+
+
+def overlapping(train: Saves) -> dict[str, set[str]]:
+    """Board -> its near copies: other boards whose train pins overlap it, |A and B| / min(|A|, |B|) >= 0.5."""
+    ids, matrix = _membership(train)
+    shared = matrix @ matrix.T
+    size = np.maximum(matrix.sum(1), 1)
+    linked = shared / np.minimum(size[:, None], size[None, :]) >= STRICT_OVERLAP
+    np.fill_diagonal(linked, False)
+    return {board: {ids[j] for j in np.flatnonzero(linked[i])} for i, board in enumerate(ids)}
+
+
+def draw(text: str) -> int:
+    """A number in [0, 2^64) that depends on the text only: what every draw of a split is made from."""
+    # A hash per id rather than one random stream: adding a pin does not move all the others.
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -167,20 +183,15 @@ def read_split(path: Path) -> Split:
 _SIDES = ("train", "validation", "test", "strict", "validation_strict")
 
 
-def _hash(text: str) -> int:
-    # A hash per id rather than one random stream: adding a pin does not move all the others.
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
 def _draw_cold(pins: Iterable[str], group: Mapping[str, str], seed: int) -> frozenset[str]:
     limit = int(COLD_SHARE * 2**64)
-    return frozenset(p for p in pins if _hash(f"{seed}/cold/{group.get(p, p)}") < limit)
+    return frozenset(p for p in pins if draw(f"{seed}/cold/{group.get(p, p)}") < limit)
 
 
 def _draw_unseen(titles: Mapping[str, str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
     """Boards with unseen titles, for validation and for the test; boards of one title go together."""
     limit = int(UNSEEN_SHARE * 2**64)
-    drawn = {board: _hash(f"{seed}/title/{title_key(title)}") for board, title in titles.items() if title_key(title)}
+    drawn = {board: draw(f"{seed}/title/{title_key(title)}") for board, title in titles.items() if title_key(title)}
     return (
         frozenset(board for board, value in drawn.items() if value < limit and value % 2 == 0),
         frozenset(board for board, value in drawn.items() if value < limit and value % 2 == 1),
@@ -195,7 +206,7 @@ def _split_board(
     for pin in pins:
         if pin not in cold:
             units.setdefault(group.get(pin, pin), []).append(pin)
-    order = sorted(units, key=lambda unit: _hash(f"{seed}/save/{board}/{unit}"))
+    order = sorted(units, key=lambda unit: draw(f"{seed}/save/{board}/{unit}"))
     n_test = max(2, round(TEST_SHARE * len(pins)))
     n_validation = max(1, round(VALIDATION_SHARE * len(pins)))
     test = [p for p in pins if p in cold]
@@ -218,16 +229,6 @@ def _membership(boards: Saves) -> tuple[list[str], np.ndarray]:
     for row, board in enumerate(ids):
         matrix[row, [column[p] for p in boards[board]]] = 1.0
     return ids, matrix
-
-
-def _overlapping(train: Saves) -> dict[str, set[str]]:
-    """Board -> other boards whose train pins overlap it: |A and B| / min(|A|, |B|) >= 0.5."""
-    ids, matrix = _membership(train)
-    shared = matrix @ matrix.T
-    size = np.maximum(matrix.sum(1), 1)
-    linked = shared / np.minimum(size[:, None], size[None, :]) >= STRICT_OVERLAP
-    np.fill_diagonal(linked, False)
-    return {board: {ids[j] for j in np.flatnonzero(linked[i])} for i, board in enumerate(ids)}
 
 
 def _strict(held: Saves, train: Saves, twins: Mapping[str, set[str]]) -> Saves:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, Row, interval_of, rows_of, score_boards, values_of
+from pinlab.measure.accuracy import BoardScore, Case, K, Row, interval_of, rows_of, score_boards, values_of
 from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.statistics import NOT_COMPARED, compare
 from pinlab.models.prompt import PinPart
@@ -141,7 +141,7 @@ def stale_variants(swapped: SwappedVariant, seed: int = 0) -> dict[str, SwappedV
 def run_ablations(
     ablations: Sequence[Ablation],
     catalog: Catalog,
-    cases: Sequence[BoardCase],
+    cases: Sequence[Case],
     whole: Mapping[str, Sequence[BoardScore]],
     interval: Mapping[str, int],
     progress: Progress = say_nothing,

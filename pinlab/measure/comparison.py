@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pinlab.measure.accuracy import Row
+from pinlab.catalog.tasks import PARAPHRASES
+from pinlab.measure.accuracy import SLICES, K, Row
 from pinlab.measure.report import ROWS_NAME, read_report_file, read_rows
 from pinlab.measure.statistics import LEVEL, MARGIN, RESAMPLES, compare
+from pinlab.measure.task_report import field_of
 from pinlab.records import PinLabError
+
+Values = dict[tuple[str, str], tuple[float, int]]
 
 # What must be equal: words for a person -> path into the report.
 SAME_BOARDS = {
@@ -31,7 +35,9 @@ COSTS = {
     "images_encoded": ("images_encoded",),
 }  # fmt: skip
 # Of these more is better, and they have the unit of the margin; of popularity or novelty nobody can say so.
-JUDGED = ("recall", "strict_recall", "cold_recall", "ndcg", "mrr", "hit", "map")
+JUDGED = ("recall", "ndcg", "mrr", "hit", "map")  # and what ends so, such as strict_recall
+# Fields of the report that other tasks' rows hold: field -> (case set, metric).
+COLUMNS = {field_of(name): SLICES.get(name, (name, f"recall_at_{K}")) for name in (*SLICES, PARAPHRASES)}
 CLOSE = 1e-9  # rows average to their report's mean but for rounding
 
 
@@ -76,8 +82,10 @@ def compare_reports(
     for name in shared:
         metrics = _means(a["variants"][name], b["variants"][name])
         if not unpaired:
-            drawn = (_rows_of(rows_a, name), _rows_of(rows_b, name))
-            metrics = {key: entry | _paired(*drawn, key, a) for key, entry in metrics.items()}
+            metrics = {
+                key: entry | _paired(_values_of(rows_a, name, key), _values_of(rows_b, name, key), key, a)
+                for key, entry in metrics.items()
+            }
         costs = {} if without_costs else _costs(a["variants"][name], b["variants"][name])
         variants[name] = {"metrics": metrics, "costs": costs}
     return {
@@ -146,11 +154,10 @@ def _belong(rows: Sequence[Row], report: Mapping[str, Any]) -> bool:
     if not all(isinstance(row.get("cluster"), int) for row in rows):
         return False
     for name, fields in report["variants"].items():
-        some = _rows_of(rows, name)
-        if len(some) != report["boards"]:
+        if len({row["board"] for row in rows if row["variant"] == name and row["task"] == "pins"}) != report["boards"]:
             return False
         for metric in _metrics(fields):
-            values = [row[metric] for row in some.values() if row.get(metric) is not None]
+            values = [value for value, _ in _values_of(rows, name, metric).values()]
             mean = fields[metric]["mean"]
             if values and (mean is None or abs(sum(values) / len(values) - mean) > CLOSE):
                 return False
@@ -166,23 +173,20 @@ def _means(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, An
     }
 
 
-def _paired(ours: Mapping[str, Row], theirs: Mapping[str, Row], metric: str, a: Mapping[str, Any]) -> dict[str, Any]:
-    """Interval and verdict of B - A over the boards that have the metric in both; empty where no row has it."""
-    boards = [
-        name for name, row in ours.items()
-        if row.get(metric) is not None and (theirs.get(name) or {}).get(metric) is not None
-    ]  # fmt: skip
-    if not boards:
+def _paired(ours: Values, theirs: Values, metric: str, a: Mapping[str, Any]) -> dict[str, Any]:
+    """Interval and verdict of B - A over the cases that have the metric in both; empty where none has it."""
+    cases = [case for case in ours if case in theirs]
+    if not cases:
         return {}
     known = a.get("statistics") or {}
     settings = {"margin": MARGIN, "seed": 0, "resamples": RESAMPLES, "level": LEVEL}
     found = compare(
-        [theirs[name][metric] for name in boards],
-        [ours[name][metric] for name in boards],
-        [ours[name]["cluster"] for name in boards],
+        [theirs[case][0] for case in cases],
+        [ours[case][0] for case in cases],
+        [ours[case][1] for case in cases],
         **{key: known.get(key) or default for key, default in settings.items()},
     )
-    words = found.verdict if metric.split("_at_")[0] in JUDGED else None
+    words = found.verdict if metric.split("_at_")[0].endswith(JUDGED) else None
     return {"diff": found.diff, "low": found.low, "high": found.high, "verdict": words}
 
 
@@ -203,8 +207,14 @@ def _metrics(fields: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _rows_of(rows: Sequence[Row] | None, variant: str) -> dict[str, Row]:
-    return {row["board"]: row for row in rows or () if row.get("variant") == variant}
+def _values_of(rows: Sequence[Row] | None, variant: str, field: str) -> Values:
+    """(board, other board) -> (value, cluster) of a field of the report, for the cases that have it."""
+    task, metric = COLUMNS.get(field, ("pins", field))
+    return {
+        (row["board"], row["other"]): (row[metric], row["cluster"])
+        for row in rows or ()
+        if row["variant"] == variant and row["task"] == task and row.get(metric) is not None
+    }
 
 
 def _rows_beside(path: Path) -> list[Row] | None:

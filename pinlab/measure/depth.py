@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pinlab.measure.ablation import Ablation, recall_interval, run_ablations
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, Row, Scorer, Variant, score_boards
+from pinlab.measure.accuracy import BoardScore, Case, K, Row, Scorer, Variant, score_boards
 from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.robustness import robustness
 
@@ -41,13 +41,13 @@ def look_into(
     depth: Depth,
     catalog: Catalog,
     split: Split,
-    cases: Sequence[BoardCase],
+    cases: Sequence[Case],
     scores: Mapping[str, Sequence[BoardScore]],
     interval: Mapping[str, int],
     progress: Progress = say_nothing,
 ) -> tuple[dict[str, Any], list[Row]]:
     """The parts "ablations", "staleness", "robustness" and "boards_of_note" of the report, only those asked for; and
-    the rows of the ablations."""
+    the rows of the ablations and of the uploads."""
     found: dict[str, Any] = {}
     rows: list[Row] = []
     if depth.ablations:
@@ -60,9 +60,10 @@ def look_into(
         fresh = recall_interval(scores["swapped"], f"recall_at_{K}", interval)
         found["staleness"] = {"what": STALE, "fresh": fresh, "stale": stale}
     if depth.uploads and depth.upload_pins:
-        found["robustness"] = robustness(
+        found["robustness"], more = robustness(
             depth.uploads, catalog, split, depth.upload_pins, progress, **interval
         )
+        rows += more
     if {"full", "swapped"} <= scores.keys():
         found["boards_of_note"] = boards_of_note(catalog, scores["full"], scores["swapped"])
     return found, rows

@@ -3,8 +3,9 @@
 The report is the object that `python -m pinlab evaluate --json` prints (DESIGN.md section 9). Test saves are read
 here and nowhere else, once per release.
 
-Accuracy: `variant.scores` in batches over `split.scored`; query = `split.query_pins(board)`, candidates = all pins
-but the board's train and validation pins, relevant = `split.test[board]`. `strict_recall_at_10` and
+Accuracy: `variant.scores` in batches over the cases of the four tasks, see `pinlab.catalog.tasks`. The fields of a
+variant and the report's slices are about `pins`, but for `words_`, `pins_words_` and `refine_recall_at_10`; more on
+those tasks is in "tasks", see `pinlab.measure.task_report`. `strict_recall_at_10` and
 `cold_recall_at_10` rank the same list, count only the strict (cold) held-out pins as relevant and take the board's
 other held-out pins out of the list first; they are means over the boards that have such pins. What each metric asks and
 its corner cases: `pinlab.metrics.CARDS`.
@@ -21,54 +22,54 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinlab.cost import Price, dollars_per_1000
+from pinlab.catalog.tasks import all_cases
+from pinlab.cost import Price
 from pinlab.measure.accuracy import (
     BOARD_METRICS,
-    BoardCase,
+    SLICES,
     BoardScore,
     K,
+    PinFacts,
     Row,
     Scorer,
     Variant,
-    board_cases,
+    answers,
     interval_of,
     pin_facts,
     rows_of,
     score_boards,
+    scored_as,
     values_of,
 )
+from pinlab.measure.cost_fields import amortisation, cost_fields, dollars, latency_rows, methods_of, saved
 from pinlab.measure.growth import TIMED, growth
+from pinlab.measure.language_model import contributions, other_forms
+from pinlab.measure.pairs import compared, pairs
 from pinlab.measure.progress import Progress, alone_work, batched_work, say_nothing
-from pinlab.measure.significance import holm
-from pinlab.measure.statistics import LEVEL, MARGIN, NOT_COMPARED, RESAMPLES, compare
-from pinlab.measure.workload import (
-    PINS,
-    Timed,
-    choose_boards,
-    cost_summary,
-    disagreements,
-    first_answers,
-    run_workload,
-)
+from pinlab.measure.statistics import LEVEL, MARGIN, RESAMPLES
+from pinlab.measure.task_report import field_of, slices_of, task_entries
+from pinlab.measure.workload import PINS, choose_boards, disagreements, first_answers, run_workload
 from pinlab.metrics import CARDS, coverage_at_k, gini_at_k
 from pinlab.records import PinLabError
 
 if TYPE_CHECKING:
     from pinlab.catalog.split import Split
     from pinlab.catalog.store import Catalog
+    from pinlab.catalog.tasks import Case
     from pinlab.measure.amortisation import Precompute
     from pinlab.measure.depth import Depth
     from pinlab.measure.machine import EnergyMeter
 
-FORMAT = 1
+FORMAT = 2
 TIMED_BOARDS = 30
-SUBJECT, RECALL = "swapped", f"recall_at_{K}"
+RECALL = f"recall_at_{K}"
 METRICS = (*BOARD_METRICS, f"strict_recall_at_{K}", f"cold_recall_at_{K}")
 COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}", f"cold_recall_at_{K}")
 
 # How each number came about (DESIGN.md section 8). Keys are field names wherever they stand in the report.
 METHODS = {
     **dict.fromkeys((*METRICS, f"coverage_at_{K}", f"popularity_gini_at_{K}", "pairs", "slices", "seeds"), "measured"),
+    **dict.fromkeys((*map(field_of, SLICES), "tasks", "language_model", "throughput"), "measured"),
     **dict.fromkeys(("latency_ms", "wall_ms", "stages_ms", "saved.latency_ms", "answers_that_differ"), "measured"),
     **dict.fromkeys(("robustness", "ablations", "staleness", "boards_of_note", "nearest_vs_full"), "measured"),
     **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved", "held_bytes"), "counted"),
@@ -84,6 +85,8 @@ def evaluate(
     catalog: Catalog,
     split: Split,
     *,
+    cases: Mapping[str, Sequence[Case]] | None = None,
+    roles: Mapping[str, str] | None = None,
     lab: str = "",
     timed_boards: int = TIMED_BOARDS,
     seed: int = 0,
@@ -103,6 +106,8 @@ def evaluate(
 
     Args:
         variants: name -> variant, in the order of the report. lab: name of the lab, for the report.
+        cases: of every case set, see `pinlab.catalog.tasks.all_cases`; None for those of all tasks.
+        roles: what the decision rule declares of the pairs, see `pinlab.measure.pairs.pairs`.
         timed_boards: boards in the cost workload; 0 measures accuracy only (cost fields are then null).
         seed: of the bootstrap and of the choice of timed boards.
         margin: the loss of Recall that still counts as "not worse". resamples: bootstrap draws.
@@ -121,54 +126,66 @@ def evaluate(
 
     Returns:
         (report, rows): the report holds plain JSON values only, null where there is no number; rows are one per
-        board and variant, then one per board and ablation, see `pinlab.measure.accuracy.rows_of`.
+        case and variant, see `pinlab.measure.accuracy.rows_of`, then those of other forms, of the workload, of
+        ablations and of uploads.
 
     Raises:
-        PinLabError: nothing to evaluate, the split leaks, the embeddings do not fit the catalog, or a variant
-            returns broken scores.
+        PinLabError: nothing to evaluate, the split leaks, the embeddings do not fit the catalog, a variant does not
+            answer `pins`, or returns broken scores.
     """
     if not variants:
         raise PinLabError("there is no variant to evaluate; train the lab first")
-    cases = board_cases(catalog, split)
-    facts = pin_facts(catalog, split, embeddings)
-    boards, warm_up = choose_boards(cases, timed_boards, seed)
+    if unfit := [name for name, variant in variants.items() if not answers(variant, "pins")]:
+        raise PinLabError(f"variant {unfit[0]!r} does not answer the task pins, which every variant is measured on")
+    cases = all_cases(catalog, split) if cases is None else cases
+    boards, warm_up = choose_boards(cases["pins"], timed_boards, seed)
     cold = first_answers(variants, warm_up) if boards else {}  # before anything else runs them
-    scores = {name: score_boards(remember(name, v), catalog, cases, progress, facts) for name, v in variants.items()}
+    scores = _score(variants, catalog, cases, remember, progress, pin_facts(catalog, split, embeddings))
     timed = run_workload(variants, boards, progress)
     interval = {"seed": seed, "resamples": resamples}
-    report = _frame(lab, catalog, cases, boards, price, {"margin": margin, **interval})
+    report = _frame(lab, catalog, cases["pins"], boards, price, {"margin": margin, **interval})
+    report["tasks"] = task_entries(scores, variants, cases, len(catalog), interval)
     for name, variant in variants.items():
-        accuracy, report["counts"] = _accuracy(scores[name], len(catalog), interval)
-        cost = _cost(variant, timed[name], cold.get(name), meter)
-        cost["answers_that_differ"] = disagreements(variant, timed[name], catalog)
-        report["variants"][name] = accuracy | cost | {"usd_per_1000": _dollars(cost, price)}
-    report["workload"] |= _methods_of(variants, meter)
-    rows = [row for name in variants for row in rows_of(name, scores[name])]
-    report["pairs"] = _pairs(scores, margin, interval)
-    if {"nearest", "full"} <= scores.keys():
+        accuracy, report["counts"] = _accuracy(scores["pins"][name], len(catalog), interval)
+        tasks = {field_of(t): _recall(entry, name) for t, entry in report["tasks"].items()}
+        cost = cost_fields(variant, timed[name], cold.get(name), meter)
+        cost |= {"answers_that_differ": disagreements(variant, timed[name], catalog), "throughput": None}
+        cost["usd_per_1000"] = dollars(cost, price)
+        report["variants"][name] = {"form": getattr(variant, "form", None)} | accuracy | tasks | cost
+    sizes = {field_of(task): entry for task, entry in report["tasks"].items()}
+    report["counts"] |= {name: {"boards": e["boards"], "clusters": e["clusters"]} for name, e in sizes.items()}
+    report["workload"] |= methods_of(variants, meter)
+    rows = [row for some in scores.values() for name, found in some.items() for row in rows_of(name, found)]
+    report["pairs"] = pairs(scores, margin, interval, roles or {})
+    report["language_model"], more = contributions(
+        variants, catalog, cases, scores, (margin, interval), remember, progress
+    )
+    rows += more + [row for name, entries in timed.items() for row in latency_rows(name, entries)]
+    pins = scores["pins"]
+    if {"nearest", "full"} <= pins.keys():
         # Outside the pairs: they are the subject's. It says how much a language model is worth here at all.
-        report["nearest_vs_full"] = {RECALL: _compared(scores, "nearest", "full", RECALL, margin, interval)}
-    report["saved"] = _saved(report["variants"])
-    report["slices"] = _slices(scores, interval)
+        report["nearest_vs_full"] = {RECALL: compared(pins["nearest"], pins["full"], RECALL, margin, interval)}
+    report["saved"] = saved(report["variants"])
+    report["slices"] = slices_of(pins, interval)
     if depth is not None:
         from pinlab.measure.depth import look_into  # here, as below: whoever only reads a report loads no torch
 
-        found, more = look_into(depth(), catalog, split, cases, scores, interval, progress)
+        found, more = look_into(depth(), catalog, split, cases["pins"], pins, interval, progress)
         report, rows = report | found, rows + more
     if growth_sizes:
         report["growth"] = growth(
-            variants, catalog, cases, growth_sizes, known=scores, remember=remember, progress=progress, **interval
+            variants, catalog, cases["pins"], growth_sizes, known=pins, remember=remember, progress=progress, **interval
         )
     if precompute is not None:
-        report["amortisation"] = _amortisation(report, precompute(), price)
+        report["amortisation"] = amortisation(report, precompute(), price)
     if seed_runs:
-        report["seeds"] = _seeds(seed_runs, variants, scores, catalog, cases, remember, progress)
+        report["seeds"] = _seeds(seed_runs, variants, pins, catalog, cases["pins"], remember, progress)
     return plain(report), plain(rows)
 
 
 def planned_work(
     variants: Mapping[str, Variant],
-    split: Split,
+    cases: Mapping[str, Sequence[Case]],
     seed_runs: Mapping[str, Sequence[Variant]],
     growth_sizes: Sequence[int],
     timed_boards: int = TIMED_BOARDS,
@@ -177,15 +194,47 @@ def planned_work(
 
     Args: as `evaluate` takes them.
     """
-    shown = [len(split.query_pins(board)) for board in split.scored]
+    shown = [len(case.query.pins) for case in cases["pins"]]
     most = min(max(shown, default=0), PINS)
     timed = sum(pins == most for pins in shown)  # as `choose_boards` counts them
     runs = [run for name, some in seed_runs.items() for run in some if run is not variants.get(name)]
-    scored = sum(map(batched_work, variants.values()))
+    forms = {name: form for name, form in other_forms(variants)}
+    work = 0.0
+    for task, some in cases.items():
+        asked = {name: variant for name, variant in variants.items() if answers(variant, task)}
+        once = [variant for name, variant in asked.items() if scored_as(name, variants) == name]
+        work += len(some) * sum(map(batched_work, [*once, *(forms[name] for name in forms if name in asked)]))
+    scored = sum(batched_work(variant) for name, variant in variants.items() if scored_as(name, variants) == name)
     asked = sum(map(alone_work, variants.values()))
     cut = sum(size < max(shown, default=0) for size in growth_sizes)  # the other sizes' scores are known by then
     requests = min(timed_boards, timed) + min(TIMED, timed) * sum(size <= most for size in growth_sizes)
-    return len(shown) * (scored * (1 + cut) + sum(map(batched_work, runs))) + asked * requests
+    return work + len(shown) * (scored * cut + sum(map(batched_work, runs))) + asked * requests
+
+
+def _score(
+    variants: Mapping[str, Variant],
+    catalog: Catalog,
+    cases: Mapping[str, Sequence[Case]],
+    remember: Callable[[str, Scorer], Scorer],
+    progress: Progress,
+    facts: PinFacts,
+) -> dict[str, dict[str, list[BoardScore]]]:
+    """Case set -> variant -> its scores, for those that can answer it; a set without cases is left out."""
+    scores: dict[str, dict[str, list[BoardScore]]] = {task: {} for task, some in cases.items() if some}
+    for name, variant in variants.items():
+        source = scored_as(name, variants)
+        scorer = remember(name, variant)
+        for task, found in scores.items():
+            if answers(variant, task):
+                about = facts if task == "pins" else None
+                known = found.get(source)
+                found[name] = known or score_boards(scorer, catalog, cases[task], progress, about)
+    return scores
+
+
+def _recall(entry: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """A variant's Recall in a task; None where it was not asked."""
+    return (entry["variants"].get(name) or {}).get(RECALL)
 
 
 def plain(value: Any) -> Any:
@@ -204,8 +253,8 @@ def plain(value: Any) -> Any:
 def _frame(
     lab: str,
     catalog: Catalog,
-    cases: Sequence[BoardCase],
-    timed: Sequence[BoardCase],
+    cases: Sequence[Case],
+    timed: Sequence[Case],
     price: Price | None,
     statistics: dict[str, Any],
 ) -> dict[str, Any]:
@@ -238,64 +287,12 @@ def _accuracy(scores: Sequence[BoardScore], pins: int, interval: dict[str, int])
     return fields, counts
 
 
-def _pairs(
-    scores: Mapping[str, Sequence[BoardScore]], margin: float, interval: dict[str, int]
-) -> dict[str, dict[str, Any]]:
-    """The subject against every other variant; empty when the subject is not among them.
-
-    `p_holm` is corrected over all tests of the report: every rival on every compared metric. `cached` counts, though
-    its accuracy is that of `full`: the cautious way.
-    """
-    pairs: dict[str, dict[str, Any]] = {}
-    for rival in scores if SUBJECT in scores else ():
-        if rival == SUBJECT:
-            continue
-        pairs[f"{SUBJECT}_vs_{rival}"] = {
-            metric: _compared(scores, SUBJECT, rival, metric, margin, interval) for metric in COMPARED
-        }
-    tests = [(f"{name} {metric}", found) for name, pair in pairs.items() for metric, found in pair.items()]
-    corrected = holm({name: found["p"] for name, found in tests})
-    for name, found in tests:
-        found["p_holm"] = corrected[name]
-    return pairs
-
-
-def _compared(
-    scores: Mapping[str, Sequence[BoardScore]],
-    subject: str,
-    rival: str,
-    metric: str,
-    margin: float,
-    interval: dict[str, int],
-) -> dict[str, Any]:
-    """A `Comparison` of two variants in one metric, over the boards that have it."""
-    ours = [*values_of(scores[subject], metric)]
-    theirs = [value for _, value in values_of(scores[rival], metric)]
-    values, clusters = [v for _, v in ours], [case.cluster for case, _ in ours]
-    found = compare(values, theirs, clusters, margin=margin, **interval) if ours else NOT_COMPARED
-    return dataclasses.asdict(found)
-
-
-def _slices(scores: Mapping[str, Sequence[BoardScore]], interval: dict[str, int]) -> dict[str, dict[str, Any]]:
-    """Group -> value -> {boards, clusters, variants: {name: {mean, low, high}}} of Recall at K."""
-    slices: dict[str, dict[str, Any]] = {}
-    any_scores = next(iter(scores.values()))
-    for group, value in sorted({name for score in any_scores for name in score.slices}):
-        entry: dict[str, Any] = {"boards": 0, "clusters": 0, "variants": {}}
-        for name, results in scores.items():
-            pairs = [(s.case, s.slices[group, value]) for s in results if (group, value) in s.slices]
-            entry["variants"][name], counts = interval_of(pairs, interval)
-            entry.update(counts)
-        slices.setdefault(group, {})[value] = entry
-    return slices
-
-
 def _seeds(
     seed_runs: Mapping[str, Sequence[Variant]],
     variants: Mapping[str, Variant],
     scores: Mapping[str, Sequence[BoardScore]],
     catalog: Catalog,
-    cases: Sequence[BoardCase],
+    cases: Sequence[Case],
     remember: Callable[[str, Scorer], Scorer],
     progress: Progress,
 ) -> dict[str, dict[str, list[float | None]]]:
@@ -315,69 +312,3 @@ def _seeds(
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _saved(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Rival -> share of its latency (p50), GFLOPs, tokens and encoded pictures that the subject does without."""
-    if SUBJECT not in fields:
-        return {}
-
-    def share(ours: float | None, theirs: float | None) -> float | None:
-        return None if ours is None or not theirs else 1 - ours / theirs
-
-    ours = fields[SUBJECT]
-    saved = {}
-    for name, theirs in fields.items():
-        if name != SUBJECT and theirs["gflops"]:  # rivals without a model have no model cost to save
-            saved[name] = {"latency_ms": share(ours["latency_ms"]["p50"], theirs["latency_ms"]["p50"])}
-            saved[name] |= {key: share(ours[key], theirs[key]) for key in ("gflops", "tokens", "images_encoded")}
-    return saved
-
-
-def _cost(
-    variant: Variant, timed: Sequence[Timed], cold_ms: float | None, meter: EnergyMeter | None
-) -> dict[str, Any]:
-    """The cost fields of a variant that are measured or counted."""
-    from pinlab.measure.machine import energy_per_answer, memory_held, peak_memory
-
-    boards = [entry.case for entry in timed]
-    return cost_summary(timed, cold_ms) | {
-        "peak_memory_bytes": peak_memory(variant, boards),
-        "held_bytes": memory_held(variant),
-        "energy_joules": energy_per_answer(variant, boards, meter),
-    }
-
-
-def _methods_of(variants: Mapping[str, Variant], meter: EnergyMeter | None) -> dict[str, str]:
-    """How memory and energy were measured, or why they were not."""
-    from pinlab.measure.machine import HELD_METHOD, MEMORY_METHOD
-
-    devices = {getattr(variant, "device", None) for variant in variants.values()}
-    on_cuda = any(device is not None and device.type == "cuda" for device in devices)
-    return {
-        "peak_memory": MEMORY_METHOD["cuda" if on_cuda else "cpu"],
-        "held": HELD_METHOD,
-        "energy": meter.what if meter else "not measured",
-    }
-
-
-def _amortisation(report: Mapping[str, Any], precompute: Precompute, price: Price | None) -> dict[str, Any]:
-    """Offline work against the latencies of this report; rivals are the variants with a model."""
-    from pinlab.measure.amortisation import amortise, model_latencies
-
-    measured = precompute.measured or {}
-    found = amortise(
-        measured.get("ms_per_pin"),
-        measured.get("gflops_per_pin"),
-        model_latencies(report),
-        report["workload"]["pins"],
-        precompute.bytes_per_pin,
-        price,
-        measured.get("cached_ms_per_pin"),
-    )
-    return found | {"measured": precompute.measured}
-
-
-def _dollars(cost: Mapping[str, Any], price: Price | None) -> float | None:
-    p50 = cost["latency_ms"]["p50"]
-    return None if price is None or p50 is None else dollars_per_1000(p50, price.usd_per_hour)

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinlab.measure.accuracy import BoardCase, BoardScore, K, Scorer, Variant, interval_of, score_boards, values_of
+from pinlab.measure.accuracy import (
+    BoardScore,
+    Case,
+    K,
+    Scorer,
+    Variant,
+    interval_of,
+    score_boards,
+    scored_as,
+    values_of,
+)
 from pinlab.measure.progress import Progress, say_nothing
 from pinlab.measure.statistics import RESAMPLES
 from pinlab.measure.workload import choose_boards, first_answers, percentiles, run_workload
@@ -27,7 +37,7 @@ TIMED = 10
 def growth(
     variants: Mapping[str, Variant],
     catalog: Catalog,
-    cases: Sequence[BoardCase],
+    cases: Sequence[Case],
     sizes: Sequence[int] = SIZES,
     timed: int = TIMED,
     *,
@@ -60,7 +70,9 @@ def growth(
     if any(size < 1 for size in sizes):
         raise ValueError(f"sizes {tuple(sizes)}: each must be 1 or more")
     boards, warm_up = choose_boards(cases, timed, seed)
-    scorers = {name: remember(name, variant) for name, variant in variants.items()}
+    sources = {name: scored_as(name, variants) for name in variants}
+    same = {name: source for name, source in sources.items() if source != name}
+    scorers = {name: remember(name, variant) for name, variant in variants.items() if name not in same}
     rows: dict[str, dict[str, Any]] = {n: {"latency_ms": [], "gflops": [], "recall_at_10": []} for n in variants}
     for size in sizes:
         short = [shortened(case, size) for case in boards if len(case.query.pins) >= size]
@@ -68,6 +80,8 @@ def growth(
             first_answers(variants, shortened(warm_up, size))  # other shapes, so other kernels: warm again
         costs = run_workload(variants, short, progress, f"growth, {size} pins")
         scored = _scores(scorers, catalog, cases, size, known, progress)
+        for name, source in same.items():
+            scored[name] = scored[source]
         for name, row in rows.items():
             row["latency_ms"].append(percentiles([t.answer.cost.latency_ms for t in costs[name]])["p50"])
             gflops = [t.answer.cost.gflops for t in costs[name]]
@@ -76,7 +90,7 @@ def growth(
     return {"pins": list(sizes), "variants": rows, "timed_boards": len(boards)}
 
 
-def shortened(case: BoardCase, pins: int) -> BoardCase:
+def shortened(case: Case, pins: int) -> Case:
     """The same board, shown by its query's first pins only."""
     return replace(case, query=replace(case.query, pins=case.query.pins[:pins]))
 
@@ -84,7 +98,7 @@ def shortened(case: BoardCase, pins: int) -> BoardCase:
 def _scores(
     scorers: Mapping[str, Scorer],
     catalog: Catalog,
-    cases: Sequence[BoardCase],
+    cases: Sequence[Case],
     size: int,
     known: Mapping[str, Sequence[BoardScore]] | None,
     progress: Progress,

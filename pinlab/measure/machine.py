@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from pinlab.catalog.images import encode_webp, read_image
-from pinlab.measure.accuracy import BoardCase, K, Variant
+from pinlab.measure.accuracy import Case, K, Variant
 from pinlab.models.vision import VisionFeatures
 from pinlab.recommend.variants import CachedVariant
 
@@ -72,7 +72,7 @@ def memory_held(variant: Any) -> int | None:
     return held_bytes(variant, _device(variant) or torch.device("cpu")) or None
 
 
-def peak_memory(variant: Variant, cases: Sequence[BoardCase]) -> int | None:
+def peak_memory(variant: Variant, cases: Sequence[Case]) -> int | None:
     """Bytes on the device at the peak of an answer, as if the variant were alone there.
 
     What it holds (weights, item vectors, its store or table), and the most that any of these boards adds while it is
@@ -246,7 +246,7 @@ def nvml_counter(uuid: str, load: Callable[[str], Any] = ctypes.CDLL) -> Counter
 
 
 def energy_per_answer(
-    variant: Variant, cases: Sequence[BoardCase], meter: EnergyMeter | None, block_s: float = BLOCK_S
+    variant: Variant, cases: Sequence[Case], meter: EnergyMeter | None, block_s: float = BLOCK_S
 ) -> float | None:
     """Joules of one answer: those of a block of answers over their number.
 

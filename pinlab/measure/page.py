@@ -27,6 +27,7 @@ from pinlab.measure.document import (
     word_floor,
 )
 from pinlab.measure.document import verdict as verdict_box
+from pinlab.measure.language_model import note as language_model_note
 from pinlab.measure.page_accuracy import (
     ablations_section,
     accuracy_section,
@@ -47,9 +48,13 @@ from pinlab.measure.page_cost import (
     pareto_figure,
     pareto_section,
 )
-from pinlab.measure.page_pairs import COLD, RECALL, SCRIPT, STRICT, compared, correction, live, pairs_section, signed
+from pinlab.measure.page_pairs import FIELDS, RECALL, SCRIPT, compared, correction, live, pairs_section, signed
+from pinlab.measure.page_tasks import tasks_section
 
-TITLES = {RECALL: f"Recall@{K}", STRICT: "Strict slice", COLD: "Cold pins"}
+TITLES = {
+    "pins": f"Recall@{K}", "strict": "Strict slice", "cold": "Cold pins", "words": "Words, unseen titles",
+    "pins+words": "Pins and words", "refine": "Follow-ups",
+}  # fmt: skip
 RIVALS = ("full", "base")  # whom the headline is about, in this order of preference
 PARTS = {  # key of the report -> what it is called where it is missing
     "growth": "growth with pins", "amortisation": "break-even", "robustness": "robustness of uploads",
@@ -63,7 +68,8 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes] | None 
     Args:
         pictures: pin id -> WebP bytes for the boards of note, see `pinlab.measure.page_accuracy.pins_shown`.
     """
-    before = (_verdict, _claims, accuracy_section, cost_section, pareto_section, pairs_section, slices_section)
+    before = (_verdict, _claims, accuracy_section, tasks_section, cost_section, pareto_section, pairs_section)
+    before = (*before, slices_section)
     more = (growth_section, amortisation_section, entered_section)
     tests = (robustness_section, ablations_section, staleness_section)
     body = "".join(section(report) for section in (*before, *more, *tests))
@@ -83,9 +89,9 @@ def headline(report: Mapping[str, Any]) -> str:
     rival, pair = _main_pair(report)
     if pair is None:
         return "No comparison: swapped was not evaluated beside another variant."
-    words = pair[RECALL]["verdict"]
+    words = pair["pins"]["verdict"]
     margin = number((report.get("statistics") or {}).get("margin"))
-    texts = _headlines(rival, correction(report, pair[RECALL]))
+    texts = _headlines(rival, correction(report, pair["pins"]))
     return texts.get(words, texts["other"]).replace("{words}", words).replace("{margin}", margin)
 
 
@@ -96,23 +102,23 @@ def _headlines(rival: str, weak: str) -> dict[str, str]:
         weak: what the correction takes back, see `correction`.
     """
     return {
-        "better": f"swapped finds more held-out saves than {rival}{weak}.",
-        "worse": f"swapped finds fewer held-out saves than {rival}{weak}.",
+        "better": f"swapped finds more held-out saves than {rival}.",
+        "worse": f"swapped finds fewer held-out saves than {rival}.",
         "not worse by more than the margin": (
-            f"swapped is not worse than {rival} by more than the margin of {{margin}} Recall@{K}."
+            f"swapped is not worse than {rival} by more than the margin of {{margin}} Recall@{K}{weak}."
         ),
-        "other": f"swapped against {rival} is {{words}}.",
+        "other": f"swapped against {rival} is {{words}}{weak}.",
     }
 
 
 def verdict_lines(report: Mapping[str, Any]) -> list[str]:
-    """The headline, the numbers behind it, a warning of the floor, and what a request saves, as text."""
+    """The decision, the headline, the numbers behind it, warnings, and what a request saves, as text."""
     rival, pair = _main_pair(report)
-    lines = [headline(report)]
-    for metric, found in compared(pair or {}):
+    lines = [*_decision(report), headline(report)]
+    for slice_, found in compared(pair or {}):
         if found["diff"] is not None:
             words = f"{found['verdict']}{correction(report, found)}"
-            lines.append(f"{_sides(report, metric, rival)}{signed(found)}: {words}.")
+            lines.append(f"{_sides(report, slice_, rival)}{signed(found)}: {words}.")
     return [*lines, *_notes(report)]
 
 
@@ -120,22 +126,28 @@ def _verdict(report: Mapping[str, Any]) -> str:
     rival, pair = _main_pair(report)
     lines: list[str] = [headline(report)]
     if pair is not None:
-        lines = [live(pair[RECALL], headline(report), texts=_headlines(rival, correction(report, pair[RECALL])))]
-        for metric, found in compared(pair):
+        lines = [live(pair["pins"], headline(report), texts=_headlines(rival, correction(report, pair["pins"])))]
+        for slice_, found in compared(pair):
             if found["diff"] is not None:
-                numbers, weak = f"{_sides(report, metric, rival)}{signed(found)}: ", escaped(correction(report, found))
+                numbers, weak = f"{_sides(report, slice_, rival)}{signed(found)}: ", escaped(correction(report, found))
                 lines.append(Markup(f"{escaped(numbers)}{live(found, found['verdict'])}{weak}."))
-    return verdict_box([*lines, *_notes(report)])
+    return verdict_box([*_decision(report), *lines, *_notes(report)])
 
 
-def _sides(report: Mapping[str, Any], metric: str, rival: str) -> str:
-    ours, theirs = (report["variants"][variant][metric]["mean"] for variant in ("swapped", rival))
-    return f"{TITLES[metric]}: {number(ours)} against {number(theirs)}, "
+def _decision(report: Mapping[str, Any]) -> list[str]:
+    """The sentence of the decision; nothing in a report without one."""
+    sentence = (report.get("decision") or {}).get("sentence")
+    return [sentence] if sentence else []
+
+
+def _sides(report: Mapping[str, Any], slice_: str, rival: str) -> str:
+    ours, theirs = (report["variants"][variant][FIELDS[slice_]]["mean"] for variant in ("swapped", rival))
+    return f"{TITLES[slice_]}: {number(ours)} against {number(theirs)}, "
 
 
 def _notes(report: Mapping[str, Any]) -> list[str]:
     """What stands under the verdict."""
-    lines = [note for note in (_nearest_note(report), floor_note(report)) if note]
+    lines = [note for note in (_nearest_note(report), floor_note(report), language_model_note(report)) if note]
     for name in ("full", "cached"):
         if saved := (report.get("saved") or {}).get(name):
             lines.append(
@@ -216,7 +228,7 @@ def _accuracy_claim(report: Mapping[str, Any]) -> str:
         ("full", "fine-tuned on the same boards"),
     )
     for name, note in rivals:
-        found = (report["pairs"].get(f"swapped_vs_{name}") or {}).get(RECALL)
+        found = (report["pairs"].get(f"swapped_vs_{name}") or {}).get("pins")
         if found and found["diff"] is not None:
             low, high = found.get("relative_low"), found.get("relative_high")
             relative = "" if low is None or high is None else f", relative change [{low:+.0%}, {high:+.0%}]"
@@ -351,5 +363,5 @@ def _provenance(report: Mapping[str, Any]) -> str:
 def _main_pair(report: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
     pairs = report["pairs"]
     names = [*RIVALS, *(key.removeprefix("swapped_vs_") for key in pairs)]
-    rival = next((n for n in names if (pairs.get(f"swapped_vs_{n}") or {}).get(RECALL)), "")
+    rival = next((n for n in names if (pairs.get(f"swapped_vs_{n}") or {}).get("pins")), "")
     return rival, pairs.get(f"swapped_vs_{rival}")

@@ -21,7 +21,7 @@ from pinlab.measure.document import (
     rounded,
     table,
 )
-from pinlab.measure.page_pairs import RECALL, STRICT
+from pinlab.measure.page_pairs import FIELDS, RECALL
 
 OPTIONAL = {
     "cold": "First answer, ms", "peak_memory_bytes": "Peak memory, MB", "held_bytes": "Held, not peak, MB",
@@ -77,7 +77,8 @@ def pareto_section(_: Mapping[str, Any]) -> str:
 def pareto_figure(report: Mapping[str, Any]) -> dict[str, Any]:
     """Plotly figure: p50 latency (log) against Recall, total and strict, with the Pareto front of each."""
     traces = []
-    kinds = ((f"Recall@{K}", RECALL, "circle", "#c2256b"), (f"Strict Recall@{K}", STRICT, "diamond", "#3a7bd5"))
+    strict = FIELDS["strict"]
+    kinds = ((f"Recall@{K}", RECALL, "circle", "#c2256b"), (f"Strict Recall@{K}", strict, "diamond", "#3a7bd5"))
     for label, metric, symbol, colour in kinds:
         points = [
             (name, fields["latency_ms"], fields[metric])

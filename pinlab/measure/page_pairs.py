@@ -10,17 +10,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pinlab.measure.accuracy import K
+from pinlab.measure.accuracy import SLICES, K
 from pinlab.measure.document import Markup, Words, escaped, number, rounded, table
+from pinlab.measure.pairs import EXPLORATORY
+from pinlab.measure.task_report import field_of
 
-RECALL, STRICT, COLD = f"recall_at_{K}", f"strict_recall_at_{K}", f"cold_recall_at_{K}"
-SIDES = {RECALL: "", STRICT: ", strict", COLD: ", cold"}
-SIGNIFICANT = 0.05  # as the intervals of 95 %
-CORRECTED = " (p {p:.3f} after correction for {tests} tests)"
+RECALL = f"recall_at_{K}"
+FIELDS = {name: field_of(name) for name in SLICES}  # slice -> field of a variant
+SIDES = {name: "" if name == "pins" else f", {name}" for name in SLICES}
 NOTES = {
     "p": "p: permutation test over boards.",
-    "p_holm": "Holm: p corrected over all tests of this report. cached counts among them though its accuracy is that "
-    "of full: the cautious way. A verdict that the correction takes back says so.",
+    "p_holm": "Holm: p corrected over all exploratory tests of this report. cached counts among them though its "
+    "accuracy is that of full: the cautious way. A verdict that the correction takes back is not given. The primary "
+    "comparison and the guardrails of the decision rule were declared before and are not corrected.",
     "effect": "Effect: mean difference in standard deviations over boards.",
     "detectable": "Detectable: the smallest difference that this many boards would have shown with 80 % power at 5 %.",
     "boards_needed": "Boards needed: all it takes to show the observed difference with 80 % power. The verdicts' "
@@ -33,10 +35,11 @@ const twoDigits = (n) => {
   const unit = 10 ** Math.max(0, String(n).length - 2);
   return (Math.ceil(n / unit) * unit).toLocaleString("en-US");
 };
-const decide = ({diff, low, high, boards}, margin) => {
-  if (low > 0) return "better";
-  if (high < 0) return "worse";
+const decide = ({diff, low, high, boards, taken_back}, margin) => {
+  if (low > 0 && !taken_back) return "better";
+  if (high < 0 && !taken_back) return "worse";
   if (low > -margin) return "not worse by more than the margin";
+  if (taken_back) return "undecided: not significant after correction";
   const shrink = [];
   if (diff > -margin) shrink.push((diff - low) / (diff + margin));
   if (diff < 0) shrink.push((high - diff) / -diff);
@@ -69,12 +72,14 @@ def pairs_section(report: Mapping[str, Any]) -> str:
     columns = _columns(report)
     rows = []
     for key, pair in report["pairs"].items():
-        for metric, found in compared(pair):
-            name = f"{key.removeprefix('swapped_vs_')}{SIDES[metric]}"
+        for slice_, found in compared(pair):
+            name = f"{key.removeprefix('swapped_vs_')}{SIDES[slice_]}"
             rows.append((name, [_cell(report, column, found) for column in columns]))
     about = (
         f"swapped less the other, Recall@{K} over the same boards, with relative change and 95 % intervals; strict: "
-        f"the strict slice; cold: pins that no model saw in training. Margin: {number(margin)}."
+        "the strict slice; cold: pins that no model saw in training; words: unseen titles; pins+words: pins of one "
+        "board with the title of another; refine: that title as a follow-up. In the last two each such query counts "
+        f"as a board. Role: what the decision rule declares; the rest is exploratory. Margin: {number(margin)}."
     )
     about = " ".join([about, *(text for column, text in NOTES.items() if column in columns)])
     heads = [Words(title) if column == "verdict" else title for column, title in columns.items()]
@@ -82,27 +87,23 @@ def pairs_section(report: Mapping[str, Any]) -> str:
 
 
 def compared(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """(metric, what was found) of a pair, in the order of the page; older reports lack the cold pins."""
-    return [(metric, pair[metric]) for metric in SIDES if metric in pair]
-
-
-def taken_back(report: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[float, int] | None:
-    """(corrected p, number of tests) where a verdict of better or worse does not survive the correction, else None."""
-    p = found.get("p_holm")
-    if found.get("verdict") not in ("better", "worse") or p is None or p <= SIGNIFICANT:
-        return None
-    return p, count_tests(report)
+    """(slice, what was found) of a pair, in the order of the page."""
+    return [(slice_, pair[slice_]) for slice_ in SIDES if slice_ in pair]
 
 
 def count_tests(report: Mapping[str, Any]) -> int:
-    """Over how many tests the p values of a report are corrected."""
-    return sum(found.get("p") is not None for pair in report["pairs"].values() for found in pair.values())
+    """Over how many tests the p values of a report are corrected: the exploratory ones."""
+    every = (found for pair in report["pairs"].values() for found in pair.values())
+    return sum(found.get("p") is not None and found.get("role", EXPLORATORY) == EXPLORATORY for found in every)
 
 
 def correction(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """What the correction takes back of a verdict, to follow it; empty where it stands."""
-    weak = taken_back(report, found)
-    return CORRECTED.format(p=weak[0], tests=weak[1]) if weak else ""
+    """What the correction took back of a verdict, to follow it; empty where it took nothing."""
+    if not found.get("taken_back"):
+        return ""
+    declared = found.get("role", EXPLORATORY) != EXPLORATORY
+    after = "" if declared else f" after correction for {count_tests(report)} tests"
+    return f" ({found['taken_back']} by its interval, but p {found['p_holm']:.3f}{after})"
 
 
 def live(found: Mapping[str, Any], kept: str, as_: str = "verdict", texts: Mapping[str, str] | None = None) -> Markup:
@@ -114,7 +115,8 @@ def live(found: Mapping[str, Any], kept: str, as_: str = "verdict", texts: Mappi
     """
     if found.get("low") is None or found.get("high") is None:
         return Markup(escaped(kept))  # without an interval no margin changes anything
-    data = escaped(json.dumps({name: found[name] for name in ("diff", "low", "high", "boards")}))
+    needed = ("diff", "low", "high", "boards", "taken_back")
+    data = escaped(json.dumps({name: found.get(name) for name in needed}))
     filled = f' data-texts="{escaped(json.dumps(texts))}"' if texts else ""
     return Markup(
         f'<span class="live" data-as="{as_}" data-pair="{data}"{filled}>{escaped(kept)}</span>'
@@ -144,7 +146,7 @@ def _columns(report: Mapping[str, Any]) -> dict[str, str]:
     held = {field for pair in report["pairs"].values() for _, found in compared(pair) for field in found}
     always = {"diff": "Difference", "win": "Won / tied / lost", "verdict": "Verdict"}
     optional = {
-        "non_inferior": "Not worse by the margin", "p": "p", "p_holm": "p, Holm", "effect": "Effect",
+        "role": "Role", "non_inferior": "Not worse by the margin", "p": "p", "p_holm": "p, Holm", "effect": "Effect",
         "detectable": "Detectable", "boards_needed": "Boards needed",
     }  # fmt: skip
     return always | {field: title for field, title in optional.items() if field in held}
@@ -152,8 +154,10 @@ def _columns(report: Mapping[str, Any]) -> dict[str, str]:
 
 def _cell(report: Mapping[str, Any], column: str, found: Mapping[str, Any]) -> str:
     value = found.get(column)
+    if column == "role":
+        return Words(value or "-")
     if column == "verdict":
-        # Better and worse do not depend on the margin, so what stands behind them is true at any.
+        # What the correction takes back does not depend on the margin, so what stands behind is true at any.
         return Markup(live(found, found["verdict"]) + escaped(correction(report, found)))
     if value is None or found["diff"] is None:
         return "-"

@@ -23,7 +23,7 @@ CSV_NAME, TEX_NAME = "evaluation.csv", "evaluation.tex"
 LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "[": "{[}", "]": "{]}", "*": "{*}"}
-_TEXT, _INTEGERS = ("board", "variant", "kind"), ("size", "cluster", "query_pins", "held_out", "found")
+_TEXT, _INTEGERS = ("task", "board", "other", "variant", "kind"), ("size", "cluster", "query_pins", "held_out", "found")
 
 
 def write_report(
@@ -82,13 +82,17 @@ def read_report_file(path: Path) -> dict[str, Any]:
     return report
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """The per-board rows of the report in `folder`; PinLabError when they are missing or broken."""
+def read_rows(folder: Path, task: str | None = None) -> list[Row]:
+    """The rows of the report in `folder`, see `evaluate`; PinLabError when they are missing or broken.
+
+    Args:
+        task: "pins", "words" ... for the rows of one case set only.
+    """
     import pyarrow.parquet as pq
 
     path = Path(folder) / ROWS_NAME
     try:
-        return pq.read_table(path).to_pylist()
+        return pq.read_table(path, filters=None if task is None else [("task", "=", task)]).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise PinLabError(f"{path}: cannot be read ({error}); run `python -m pinlab evaluate` again") from error
 
@@ -156,6 +160,6 @@ def _write_rows(rows: Sequence[Row], path: Path) -> None:
     fields = [(name, pa.string()) for name in _TEXT] + [(name, pa.int64()) for name in _INTEGERS]
     fields += [(f"{part}_held_out", pa.int64()) for part in ("strict", "cold")]
     fields += [(name, pa.float64()) for name in METRICS]
-    fields += [("hits", pa.list_(pa.string()))]
+    fields += [("latency_ms", pa.float64()), ("hits", pa.list_(pa.string()))]
     table = pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
     pq.write_table(table, path, compression="zstd", compression_level=19)

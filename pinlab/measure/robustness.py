@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pinlab.catalog.images import read_image, recolour, reencode
-from pinlab.measure.accuracy import K, Variant
+from pinlab.measure.accuracy import K, Row, Variant
 from pinlab.measure.progress import PICTURE_MS, Progress, say_nothing
 from pinlab.measure.statistics import RESAMPLES, estimate
 from pinlab.metrics import overlap_at_k, rbo
@@ -43,7 +43,7 @@ def robustness(
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, dict[str, dict[str, Any]]], list[Row]]:
     """Ask every variant about some catalog pictures as uploads, unchanged and changed.
 
     Args:
@@ -55,13 +55,15 @@ def robustness(
         own_pin_at_10 (share that finds its own pin), same_board_at_10 (share of the other hits that were saved to a
         board of the pin, train saves only; pins without one are left out, None when all are), queries; and
         overlap_interval and own_pin_interval, (low, high) at 95 %, (None, None) for a single picture.
+        Then a row of the task "uploads" for every variant, picture and change: `board` is the picture's pin, `other`
+        the change, and `recall_at_10` 1 where the pin is found, else 0.
     """
     rows = np.unique(np.linspace(0, len(catalog) - 1, min(pins, len(catalog))).round().astype(int))
     asked = [catalog.pins[row].id for row in rows]
     pictures = [read_image(catalog.image_bytes(pin), pin) for pin in asked]
     friends = _saved_together(split)
     interval = {"seed": seed, "resamples": resamples}
-    result = {}
+    result, found = {}, []
     for name, variant in variants.items():
         lists: dict[str, list[list[str]]] = {}
         for change, apply in CHANGES.items():
@@ -70,7 +72,13 @@ def robustness(
         result[name] = {
             change: _compare(asked, lists[UNCHANGED], after, friends, interval) for change, after in lists.items()
         }
-    return result
+        found += [
+            {"task": "uploads", "board": pin, "other": change, "variant": name, "cluster": number, "held_out": 1,
+             "found": int(pin in hits[:K]), f"recall_at_{K}": float(pin in hits[:K])}
+            for change, after in lists.items()
+            for number, (pin, hits) in enumerate(zip(asked, after, strict=True))
+        ]  # fmt: skip
+    return result, found
 
 
 def _ask(variant: Variant, picture: np.ndarray) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pinlab.measure.bench_page import summary_lines
 from pinlab.measure.document import fairness_note, floor_note, number
-from pinlab.measure.page_pairs import RECALL, compared, correction, count_tests
+from pinlab.measure.page_pairs import FIELDS, compared, correction, count_tests
 from pinlab.measure.report import read_report
 from pinlab.records import PinLabError
 
@@ -24,17 +24,20 @@ NUMBERS, BENCH = "numbers", "bench"  # the parts of a README that are written he
 
 def summary(report: Mapping[str, Any]) -> str:
     """A table of the variants and the verdicts of the pairs, as Markdown."""
-    lines = [
+    decision = (report.get("decision") or {}).get("sentence")
+    lines = [f"**{decision}**", ""] if decision else []
+    lines += [
         f"Measured on {report['boards']} boards in {report['clusters']} groups of linked boards; 95 % bootstrap "
         "intervals over the groups. Latency: "
         f"{report['provenance']['device']}, {report['provenance']['dtype']}, "
         f"{report['provenance']['threads']} threads, 10 pins a query, batch 1, warm.",
         "",
-        "| variant | Recall@10 | strict slice | cold pins | p50 ms | p95 ms | GFLOP | tokens | images encoded |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| variant | Recall@10 | strict slice | cold pins | words | pins + words | refine | p50 ms | p95 ms | GFLOP | "
+        "tokens | images encoded |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in report["variants"].items():
-        recall = [_interval(row[key]) for key in ("recall_at_10", "strict_recall_at_10", "cold_recall_at_10")]
+        recall = [_interval(row.get(field)) for field in FIELDS.values()]
         cost = [_figure(row["latency_ms"]["p50"], 1), _figure(row["latency_ms"]["p95"], 1), _figure(row["gflops"], 3)]
         counted = [_figure(row["tokens"], 0), _figure(row["images_encoded"], 0)]
         lines.append("| " + " | ".join([f"`{name}`", *recall, *cost, *counted]) + " |")
@@ -53,12 +56,14 @@ def _pairs(report: Mapping[str, Any]) -> list[str]:
     lines = ["", "| pair | slice | difference in Recall@10 | win / tie / loss | corrected p | verdict |"]
     lines.append("|---|---|---|---|---|---|")
     for name, pair in report["pairs"].items():
-        for metric, found in compared(pair):
-            slice_ = "all" if metric == RECALL else metric.partition("_")[0]
+        for slice_, found in compared(pair):
             verdict = found["verdict"].replace("the margin", f"the margin of {margin}") + correction(report, found)
             cells = [name.replace("_", " "), slice_, *_difference(found), _p(found.get("p_holm")), verdict]
             lines.append(f"| {' | '.join(cells)} |")
-    about = f"p: permutation tests, corrected (Holm) over all {count_tests(report)}; `cached` counts: the cautious way."
+    about = (
+        f"p: permutation tests, corrected (Holm) over all {count_tests(report)} exploratory ones; `cached` counts: the "
+        "cautious way. The primary comparison and the guardrails were declared before and are not corrected."
+    )
     return [*lines, "", about]
 
 
@@ -109,8 +114,8 @@ def rewrite(readme: str, part: str, block: str) -> str:
     return f"{head}{begin}\n{block}\n{end}{rest.split(end, 1)[1]}"
 
 
-def _interval(value: Mapping[str, Any]) -> str:
-    if value["mean"] is None:
+def _interval(value: Mapping[str, Any] | None) -> str:
+    if value is None or value["mean"] is None:
         return "-"
     if value["low"] is None:
         return f"{value['mean']:.3f}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinlab.measure.accuracy import BoardCase, K, Variant
+from pinlab.measure.accuracy import Case, K, Variant
 from pinlab.measure.progress import Progress, alone_work, say_nothing
 from pinlab.measure.statistics import LEVEL
 from pinlab.metrics import rank
@@ -29,12 +29,12 @@ PINS = 10
 class Timed:
     """One answer of the workload: the board, what came back and the wall-clock around the call in milliseconds."""
 
-    case: BoardCase
+    case: Case
     answer: Answer
     wall_ms: float
 
 
-def choose_boards(cases: Sequence[BoardCase], boards: int, seed: int) -> tuple[list[BoardCase], BoardCase | None]:
+def choose_boards(cases: Sequence[Case], boards: int, seed: int) -> tuple[list[Case], Case | None]:
     """The timed boards, in a seeded order, and a board for the warm-up.
 
     Only boards with 10 query pins are timed. A lab without any is timed on those of its boards that show the most
@@ -48,7 +48,7 @@ def choose_boards(cases: Sequence[BoardCase], boards: int, seed: int) -> tuple[l
     return timed, (rest or timed or [None])[0]
 
 
-def first_answers(variants: Mapping[str, Variant], warm_up: BoardCase | None) -> dict[str, float]:
+def first_answers(variants: Mapping[str, Variant], warm_up: Case | None) -> dict[str, float]:
     """Ask every variant once, so that the workload finds it warm; milliseconds by the variant's own timer.
 
     Called before anything else was asked of them, these are the *cold* answers of the report. Cold means: weights
@@ -68,7 +68,7 @@ def first_answers(variants: Mapping[str, Variant], warm_up: BoardCase | None) ->
 
 def run_workload(
     variants: Mapping[str, Variant],
-    cases: Sequence[BoardCase],
+    cases: Sequence[Case],
     progress: Progress = say_nothing,
     label: str = "cost",
 ) -> dict[str, list[Timed]]:

@@ -132,11 +132,11 @@ def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 def _pair_row(report: Mapping[str, Any], name: str, numbers: Mapping[str, Any]) -> list[str]:
     a, _, b = name.partition("_vs_")
-    total = numbers.get("recall_at_10") or {}
+    total = numbers.get("pins") or {}
     counts = [total.get(key) for key in ("win", "tie", "loss")]
     return [
         text.PAIR.format(a=clean(a, 40), b=clean(b, 40)),
-        *(_difference(report, numbers.get(f"{slice_}recall_at_10") or {}) for slice_ in ("", "strict_", "cold_")),
+        *(_difference(report, numbers.get(slice_) or {}) for slice_ in ("pins", "strict", "cold")),
         " / ".join(_cell(count) for count in counts),
     ]
 

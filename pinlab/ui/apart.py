@@ -23,7 +23,7 @@ def _stored_hits(folder: Path, stamp: int) -> dict[str, dict[str, list[str]]]:
     """Variant -> board -> its hits in the report. `stamp` is there for the cache: a new report is read anew."""
     del stamp
     found: dict[str, dict[str, list[str]]] = {}
-    for row in read_rows(folder):
+    for row in read_rows(folder, "pins"):
         if row.get("hits"):
             found.setdefault(row["variant"], {})[row["board"]] = row["hits"][:K]
     return found

@@ -79,7 +79,7 @@ def find_limits(lab: Lab, report: Mapping[str, Any] | None) -> list[Limit]:
     """All cards but the one of unlike uploads, which needs the models (`unlike`): from the report and its rows."""
     known = report or {}
     try:
-        rows = read_rows(lab.path / "reports") if report else []
+        rows = read_rows(lab.path / "reports", "pins") if report else []
     except PinLabError:
         rows = []  # the cards then have no examples from rows, and say so
     return [
@@ -143,7 +143,7 @@ def _written(word: str) -> np.ndarray:
 
 
 def _detail(lab: Lab, report: Mapping[str, Any]) -> Limit:
-    pair = ((report.get("pairs") or {}).get("swapped_vs_full") or {}).get(RECALL) or {}
+    pair = ((report.get("pairs") or {}).get("swapped_vs_full") or {}).get("pins") or {}
     figures = []
     if pair.get("loss") is not None and pair.get("boards"):
         lost = text.LIMIT_LOST_VALUE.format(loss=f"{pair['loss']:,}", boards=f"{pair['boards']:,}")

@@ -88,7 +88,7 @@ def boards_of(lab: Lab, which: str, names: Sequence[str]) -> list[str]:
     if which != DIFFER:
         raise PinLabError(text.LIVE_UNKNOWN)
     try:
-        rows = read_rows(lab.path / "reports")
+        rows = read_rows(lab.path / "reports", "pins")
     except PinLabError as error:
         raise PinLabError(text.LIVE_NO_ROWS.format(message=clean(str(error), 200))) from error
     recalls: dict[str, set] = {}

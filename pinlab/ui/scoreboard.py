@@ -14,7 +14,11 @@ import gradio as gr
 from pinlab.measure.page import claims, verdict_lines
 from pinlab.measure.page_accuracy import GROUPS
 from pinlab.measure.page_cost import growth_figure, pareto_figure
-from pinlab.measure.page_pairs import RECALL
+from pinlab.measure.page_pairs import RECALL, SIDES
+from pinlab.measure.page_tasks import ABOUT as TASKS_ABOUT
+from pinlab.measure.page_tasks import ABOUT_MODEL as MODEL_ABOUT
+from pinlab.measure.page_tasks import COLUMNS as TASK_COLUMNS
+from pinlab.measure.page_tasks import model_rows, task_rows
 from pinlab.records import PinLabError
 from pinlab.ui import breakeven, score_run, text
 from pinlab.ui.about import facts, interval, pair_rows, plateaus
@@ -48,6 +52,7 @@ def report_sheet(lab: Lab, report: Mapping[str, Any] | None, problem: str) -> di
             {"kind": "legend", "items": [list(item) for item in text.SCORE_TAGS]},
             *_claims(report),
             *_pairs(report),
+            *_tasks(report),
             *_pareto(report),
             *_growth(report),
             *_slices(report),
@@ -86,6 +91,19 @@ def _pairs(report: Mapping[str, Any]) -> list[dict]:
         return []
     return [heading(text.ABOUT_VERDICTS), paragraph(text.ABOUT_VERDICT_NOTE, soft=True),
             table(text.ABOUT_VERDICTS, text.ABOUT_VERDICT_COLUMNS, rows) | {"stack": True}]  # fmt: skip
+
+
+def _tasks(report: Mapping[str, Any]) -> list[dict]:
+    blocks = []
+    if rows := task_rows(report):
+        cells = [[clean(name, 40), *(interval(found) for found in some)] for name, some in rows]
+        numbers = table(text.SCORE_TASKS, [text.SCORE_VARIANT, *TASK_COLUMNS], cells, mark=SUBJECT)
+        blocks += [heading(text.SCORE_TASKS), paragraph(TASKS_ABOUT, soft=True), numbers]
+    if rows := model_rows(report):
+        cells = [[clean(name, 40), *(interval(found) for found in some)] for name, some in rows]
+        numbers = table(text.SCORE_MODEL, [text.SCORE_VARIANT, *SIDES], cells, mark=SUBJECT)
+        blocks += [heading(text.SCORE_MODEL), paragraph(MODEL_ABOUT, soft=True), numbers]
+    return blocks
 
 
 def _whole(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -518,6 +518,9 @@ SCORE_TAGS = (
 )
 SCORE_CLAIMS = "Three claims, three baselines"
 SCORE_CLAIMS_COLUMNS = ("Claim", "Its baseline", "Here")
+SCORE_VARIANT = "Model"
+SCORE_TASKS = "Words and follow-ups"
+SCORE_MODEL = "What the language model adds"
 SCORE_PARETO = "Accuracy against cost"
 SCORE_PARETO_CAPTION = (
     "Up is better, left is cheaper; the time axis is logarithmic. Bars are 95 % intervals on both axes. Filled and on "

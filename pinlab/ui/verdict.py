@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pinlab.measure.page_pairs import COLD, RECALL, STRICT, correction, signed
+from pinlab.measure.page_pairs import FIELDS, correction, signed
 from pinlab.ui import text
 from pinlab.ui.cards import clean, milliseconds, number
 from pinlab.ui.widgets import QUICK, widget
@@ -18,7 +18,7 @@ from pinlab.ui.widgets import QUICK, widget
 if TYPE_CHECKING:
     from pinlab.lab import Lab
 
-METRICS = ((RECALL, text.VERDICT_ALL), (STRICT, text.VERDICT_STRICT), (COLD, text.VERDICT_COLD))
+SLICES = (("pins", text.VERDICT_ALL), ("strict", text.VERDICT_STRICT), ("cold", text.VERDICT_COLD))
 
 
 def verdict_view(report: Mapping[str, Any] | None, lab: Lab, left: str, right: str) -> dict:
@@ -44,17 +44,17 @@ def _line(words: str, tag: str = "") -> dict:
 
 
 def _accuracy(report: Mapping[str, Any], left: str, right: str) -> list[dict]:
-    """A line per metric of this pair, from whichever of the two the report compares with the other."""
+    """A line per slice of this pair, from whichever of the two the report compares with the other."""
     for subject, rival in ((right, left), (left, right)):
         if pair := report["pairs"].get(f"{subject}_vs_{rival}"):
             break
     else:
         return []
     lines = []
-    for metric, name in METRICS:
-        found = pair.get(metric)
+    for slice_, name in SLICES:
+        found = pair.get(slice_)
         if found and found["diff"] is not None:
-            ours, theirs = (number(report["variants"][side][metric]["mean"]) for side in (subject, rival))
+            ours, theirs = (number(report["variants"][side][FIELDS[slice_]]["mean"]) for side in (subject, rival))
             words = text.VERDICT_PAIR.format(
                 metric=name, subject=subject, rival=rival, ours=ours, theirs=theirs, change=signed(found),
                 verdict=found["verdict"] + correction(report, found),
