@@ -48,8 +48,8 @@ def train(
     base: Annotated[
         str | None,
         typer.Option(
-            help="`nano`, a folder with a Qwen3-VL, or a Hub id: Qwen/Qwen3-VL-2B-Instruct[@COMMIT]; without it what "
-            "the lab's models stand on, `nano` in a new lab"
+            help="`bundled`, a folder with a Qwen3-VL, or a Hub id: Qwen/Qwen3-VL-2B-Instruct[@COMMIT]; without it the "
+            "base of the lab's models, `bundled` in a new lab"
         ),
     ] = None,
     try_rates: Annotated[
@@ -58,7 +58,7 @@ def train(
 ) -> None:
     """Train base, pin encoder, swapped, full (all seeds), pooled and shallow. Resumes where it stopped."""
     from pinlab.lab import open_lab
-    from pinlab.steps import Workshop
+    from pinlab.workshop import Workshop
 
     shop = Workshop(open_lab(lab), base)
     shop.train_all()
@@ -187,7 +187,7 @@ def recommend(
 
 @cli.command()
 def bench(
-    size: Annotated[str, typer.Option(help="nano, 2b, 4b or 8b: published shapes, random weights")] = "nano",
+    size: Annotated[str, typer.Option(help="bundled, 2b, 4b or 8b: published shapes, random weights")] = "bundled",
     pins: Annotated[int, typer.Option(min=1, help="pictures of the query")] = 10,
     pixels: Annotated[int, typer.Option(min=32, help="side of each picture, a multiple of 32")] = 256,
     grid: Annotated[bool, typer.Option("--grid", help="time 1 to 50 pins at 256 to 512 px, too; takes long")] = False,

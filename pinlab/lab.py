@@ -303,7 +303,8 @@ class Lab:
         return explain(self.variant(variant), query, pin, embeddings, self._uploads)
 
     def explain_in_words(self, variant: str, query: Query, pin: str) -> Iterator[str] | None:
-        """The model's own sentence on the same, in pieces; None where the variant cannot talk (nano never can)."""
+        """The model's own sentence on the same, in pieces; None where the variant cannot talk (the bundled base
+        never can)."""
         return explain_in_words(self.variant(variant), query, pin)
 
     @cached_property
@@ -405,7 +406,7 @@ class Lab:
         return read_items(path, self.items_key(model)).to(self.torch_device)
 
     def items_key(self, model: str) -> dict[str, str]:
-        """Key of a model folder's item vectors: all that changes them. Those of `swapped` depend on the embedding table."""
+        """Key of a model folder's item vectors: all that changes them, which for `swapped` includes the embedding table."""
         key = items_key(weights_hash(self.path / "models" / model), self.catalog, self.side)
         return key | self.table_key if model.startswith("swapped") else key
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pinlab.catalog.lab_files import note_preset
+from pinlab.catalog.lab_files import note_base
 from pinlab.embed.table import dequantise, quantise
 from pinlab.lab import Lab
 from pinlab.models import recipe, released
@@ -134,7 +134,8 @@ class Workshop:
         builder, visible = PromptBuilder(tokenizer), torch.from_numpy(self.data.visible)
         pins = self._stored(self.features, builder, backbone)
         shown, last = item_states(backbone, pins, builder, self.data.size)
-        bare = pin_states(backbone, builder, self.features.select(torch.nonzero(visible).flatten()), [""] * int(visible.sum()))
+        rows = torch.nonzero(visible).flatten()
+        bare = pin_states(backbone, builder, self.features.select(rows), [""] * len(rows))
         named = [text for text, seen in zip(self.data.texts, self.data.visible, strict=True) if seen and text]
         states = torch.cat([shown[visible.to(shown.device)], bare, text_states(backbone, builder, named)])
         tried = {}
@@ -159,7 +160,7 @@ class Workshop:
         }
         record |= self._forms(backbone, pins, builder, backbone.head.of_items(shown, last))
         save_backbone(self.models / "base", backbone, record, source=self.source, tokenizer=tokenizer)
-        note_preset(self.lab.path, self.base)
+        note_base(self.lab.path, self.base)
 
     def _give_head(self, backbone: Backbone, directions: Tensor) -> None:
         with torch.no_grad():
@@ -167,7 +168,7 @@ class Workshop:
             backbone.head.words.weight.copy_(directions)
 
     def train_encoder(self) -> None:
-        """The pin encoder; then, for the tables that `swapped` trains on, one for each fold that never saw its saves."""
+        """The pin encoder; and for the tables that `swapped` trains on, one for each fold that never saw its saves."""
         encoder, outcome = self._run_encoder("pin-encoder", None)
         record = self._record("pin-encoder", self._plan("pin-encoder"), outcome) | {"encoders": self.encoders.key}
         for fold in range(FOLDS):
@@ -421,8 +422,8 @@ def _base_of(lab: Path, wanted: str | None) -> tuple[str, released.Source]:
     source = source_of(folder)
     if wanted is not None and not released.is_same(wanted, source):
         raise PinLabError(
-            f"--base {wanted}: the models of {lab} stand on {source.name}; leave --base out to go on with it, train in a "
-            f"new lab folder, or delete {lab / 'models'} and {lab / 'runs'}"
+            f"--base {wanted}: the models of {lab} were made from {source.name}; leave --base out to go on with it, "
+            f"train in a new lab folder, or delete {lab / 'models'} and {lab / 'runs'}"
         )
     return source.name, source
 

@@ -30,7 +30,6 @@ def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = SEED) -> Sp
     record = {
         "format": FORMAT,
         "catalog": catalog.content_hash,
-        "preset": "nano",
         "made_by": made_by,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("numpy", "pillow", "pyarrow")},
@@ -39,11 +38,11 @@ def write_lab(catalog: Catalog, lab: Path, made_by: str, seed: int = SEED) -> Sp
     return split
 
 
-def note_preset(lab: Path, preset: str) -> None:
-    """Say in lab.json what the lab's models stand on, when that is no longer what it was built with."""
+def note_base(lab: Path, base: str) -> None:
+    """Write the base of the lab's models into lab.json."""
     path = lab / "lab.json"
     if path.is_file():
-        _write_marker(lab, json.loads(path.read_text()) | {"preset": preset})
+        _write_marker(lab, json.loads(path.read_text()) | {"base": base})
 
 
 def _write_marker(lab: Path, record: dict) -> None:

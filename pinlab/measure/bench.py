@@ -28,16 +28,16 @@ from pinlab.measure.bench_cost import PROMPT_TOKENS, VARIANTS, Point, Shapes
 from pinlab.measure.footprint import fits, require
 from pinlab.measure.machine import processor_name
 from pinlab.measure.workload import percentiles
-from pinlab.models.backbone import Backbone, Projector
+from pinlab.models.backbone import Backbone, Head, Projector
 from pinlab.models.checkpoint import computing_dtype
-from pinlab.models.nano import VOCABULARY, nano_config, train_tokenizer
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.random_weights import fill_random, on_meta, parameter_bytes
+from pinlab.models.released import BUNDLED, BUNDLED_BASE, load_tokenizer, read_config
 from pinlab.models.sizes import qwen3_vl_config
 from pinlab.models.vision import VisionFeatures, normalise, run_tower_batched
 from pinlab.records import PinLabError
 
-BENCH_SIZES = ("nano", "2b", "4b", "8b")
+BENCH_SIZES = (BUNDLED, "2b", "4b", "8b")
 ORDER = ("swapped", "pooled", "cached", "full")  # what needs the tower comes last
 REPEATS = {"full": 3, "cached": 3, "pooled": 5, "swapped": 20}  # timed answers, after one that is not timed
 GRID_PINS, GRID_PIXELS = (1, 5, 10, 20, 50), (256, 384, 512)
@@ -119,13 +119,10 @@ def make_setup(size: str, device: str | None = None) -> Setup:
     if size not in BENCH_SIZES:
         raise PinLabError(f"--size {size}: there are {', '.join(BENCH_SIZES)}")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    tokenizer = train_tokenizer(())  # the template's words only: which row of a random table a word reads is no matter
-    config = nano_config(tokenizer) if size == "nano" else qwen3_vl_config(size)
-    builder = PromptBuilder(tokenizer)
+    builder = PromptBuilder(load_tokenizer(BUNDLED_BASE))  # which rows of a random table the words read plays no part
+    config = read_config(BUNDLED_BASE) if size == BUNDLED else qwen3_vl_config(size)
     config.image_token_id = builder.image
-    if size == "nano":
-        cast(Any, config.text_config).vocab_size = VOCABULARY
-    dtype = computing_dtype(where, large=size != "nano")
+    dtype = computing_dtype(where, large=size != BUNDLED)
     shapes = Shapes(TextShape.from_config(config), VisionShape.from_config(config))
     return Setup(size, config, shapes, builder, where, dtype)
 
@@ -145,6 +142,8 @@ class Bench:
         self.backbone.remove_vision_layer()
         with torch.device("meta"):
             self.projector = Projector(setup.shapes.projector[0], setup.shapes.text.hidden)
+            heads = {variant: None for variant in VARIANTS} | {"swapped": setup.shapes.projector[0]}
+            self.heads = {name: Head(setup.shapes.text.hidden, fused).eval() for name, fused in heads.items()}
 
     def needed(self, variant: str, point: Point) -> int:
         """Bytes of weights (counted) and of activations and features (modelled) of one variant."""
@@ -169,6 +168,8 @@ class Bench:
                 own = {"full": self.tower, "swapped": self.projector}.get(variant)
                 if own is not None:
                     self._fill(own)
+                self._fill(self.heads[variant])
+                self.backbone.head = self.heads[variant]
                 for point in points:
                     bar.set_postfix_str(f"{variant}, {_words(point)}")
                     if point == points[0] or self._worth_timing(variant, point, points[0], done):
@@ -272,7 +273,7 @@ class Bench:
 
     def _products(self, point: Point) -> list[tuple[Tensor, Tensor]]:
         """(rows, weights) of every matrix product of a swapped answer, in order, on random rows: no answer can be
-        quicker than these. Attention's own products are left out: 0.4 % of the FLOPs at 2B and 10 pins, 3 % on nano."""
+        quicker than these. Attention's own products are left out: 0.4 % of the FLOPs at 2B and 10 pins."""
         tokens = self.setup.shapes.count("swapped", point).tokens
         parts = ((self.projector, point.pins), (self.backbone.qwen.language_model, tokens), (self.backbone.head, 1))
         layers = [(m, rows) for part, rows in parts for m in part.modules() if isinstance(m, torch.nn.Linear)]
@@ -297,10 +298,10 @@ class Bench:
     def _answer(
         self, variant: str, point: Point, see: Callable[[StageTimer], VisionFeatures], timer: StageTimer
     ) -> Tensor:
-        """One request, as `recommend.variants` answers it: (1, 128)."""
+        """One request, as `recommend.variants` answers it: (1, VECTOR)."""
         features = see(timer)
         builder, part = self.setup.builder, self.setup.shapes.part(variant, point)
-        frame = len(builder.prefix) + len(builder.newline) + len(builder.query_end)
+        frame = len(builder.query_start) + len(builder.newline) + len(builder.close)
         batch = builder.build([([part] * point.pins, [0] * (PROMPT_TOKENS - frame))])
         assert batch.tokens == self.setup.shapes.count(variant, point).tokens
         with timer.stage("text_stack"):

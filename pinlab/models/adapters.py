@@ -123,7 +123,8 @@ def merge_adapter(qwen: Qwen3VLModel) -> None:
             base, delta = layer.get_base_layer(), layer.get_delta_weight("default")
             plain = nn.Linear(1, 1, bias=False, device="meta")
             plain.in_features, plain.out_features = base.in_features, base.out_features
-            plain.weight = nn.Parameter((base.weight.float() + delta.float()).to(base.weight.dtype), requires_grad=False)
+            merged = (base.weight.float() + delta.float()).to(base.weight.dtype)
+            plain.weight = nn.Parameter(merged, requires_grad=False)
             plain.bias = base.bias
             owner, _, last = name.rpartition(".")
             setattr(qwen.get_submodule(owner), last, plain)

@@ -58,7 +58,9 @@ class Head(nn.Module):
         self.weight = nn.Parameter(torch.tensor(0.7))
         nn.init.zeros_(self.last.weight)
 
-    def forward(self, hidden: Tensor, batch: PromptBatch, fused: Tensor | None = None, *, alone: bool = False) -> Tensor:
+    def forward(
+        self, hidden: Tensor, batch: PromptBatch, fused: Tensor | None = None, *, alone: bool = False
+    ) -> Tensor:
         """Unit vectors (B, VECTOR), float32.
 
         Args:

@@ -23,7 +23,7 @@ MODE_WEIGHTS = np.array([0.5, 0.14, 0.16, 0.1, 0.1])
 
 @dataclass(frozen=True)
 class BoardRows:
-    """One board as rows of the catalog. `fold` numbers its train saves 0..FOLDS-1; `title` is empty where it is unseen."""
+    """One board as rows of the catalog. `fold` numbers its train saves 0..FOLDS-1; an unseen `title` is empty."""
 
     id: str
     title: str

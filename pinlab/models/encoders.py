@@ -79,10 +79,12 @@ class FrozenEncoders:
 
     @cached_property
     def _pictures(self) -> tuple[EfficientNetLite0, dict[str, Tensor]]:
-        tensors = {name: value.float() for name, value in read_tensors(self.folder / "efficientnet-lite0.safetensors").items()}
+        weights, space = (
+            {name: value.float() for name, value in read_tensors(self.folder / f"{part}.safetensors").items()}
+            for part in ("efficientnet-lite0", "space")
+        )
         network = EfficientNetLite0()
-        network.load_state_dict(tensors)
-        space = {name: value.float() for name, value in read_tensors(self.folder / "space.safetensors").items()}
+        network.load_state_dict(weights)
         return network.eval().requires_grad_(False), space
 
     @cached_property

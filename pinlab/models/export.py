@@ -4,8 +4,8 @@ With one token per pin, M-RoPE's positions are 0, 1, 2 ... and DeepStack adds no
 Qwen3-VL is a Qwen3 to the last digit (tests/test_models_seam.py). An export is a folder:
 
 config.json, model*.safetensors, tokenizer*   model_type qwen3, weights as stored; `AutoModel` reads it
-projector.safetensors                         projector, head and gate, weights as stored
-pins.safetensors, pins.json                   int8 codes (N, E), scales (N, 1), item vectors (N, 128); pin ids
+projector.safetensors                         projector and head, weights as stored
+pins.safetensors, pins.json                   int8 codes (N, E), scales (N, 1), item vectors (N, VECTOR); pin ids
 README.md                                     how to serve it
 export.json                                   the prompt in token ids, sizes, where it comes from; the marker, last
 
@@ -41,7 +41,7 @@ from pinlab.records import PinLabError
 FORMAT = 1
 MARKER = "export.json"
 README = Path(__file__).with_name("export_readme.md")
-HEAD = ("head.weight", "head.gate", *(f"projector.layers.{i}.{part}" for i in (0, 2) for part in ("weight", "bias")))
+HEAD = (*(f"head.{part}" for part in ("pins.weight", "words.weight", "last.weight", "weight")), *(f"projector.layers.{i}.{part}" for i in (0, 2) for part in ("weight", "bias")))
 # What a Qwen3 configuration shares with the text part of a Qwen3-VL's.
 SHARED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -57,7 +57,7 @@ class Pins:
     Args:
         ids: N pin ids.
         codes: int8 (N, E). scales: float32 (N, 1). A pin's embedding is normalise(codes * scales).
-        items: float32 (N, 128) unit item vectors.
+        items: float32 (N, VECTOR) unit item vectors.
     """
 
     ids: Sequence[str]
@@ -68,9 +68,9 @@ class Pins:
 
 @dataclass(frozen=True)
 class PromptIds:
-    """The query prompt in token ids: prefix, one image token per pin, [newline, text], end."""
+    """The query prompt in token ids: start, [text, newline], one image token per pin, end."""
 
-    prefix: list[int]
+    start: list[int]
     image: int
     newline: list[int]
     end: list[int]
@@ -150,7 +150,7 @@ def write_export(folder: Path, model: Path, pins: Pins, provenance: Mapping[str,
         "made_from": dict(provenance),
     }
     merged = stands_on(model) is not None
-    readme = _readme(qwen3, merged, head["head.weight"].dtype, record, pins.ids)
+    readme = _readme(qwen3, merged, head["head.last.weight"].dtype, record, pins.ids)
     (folder / "README.md").write_text(readme, encoding="utf-8")
     for path in folder.iterdir():  # safetensors writes files that only their owner can read; a server is another user
         path.chmod((folder / "README.md").stat().st_mode)
@@ -190,7 +190,7 @@ def qwen3_config(config: Qwen3VLConfig, weights: Mapping[str, Tensor]) -> Qwen3C
 
 def prompt_ids(builder: PromptBuilder) -> PromptIds:
     """The query prompt of a tokenizer."""
-    return PromptIds(builder.prefix, builder.image, builder.newline, builder.query_end, TEXT_TOKENS)
+    return PromptIds(builder.query_start, builder.image, builder.newline, builder.close, TEXT_TOKENS)
 
 
 class ExportedModel:
@@ -215,29 +215,37 @@ class ExportedModel:
         self.builder = PromptBuilder(load_tokenizer(folder))
 
     @torch.inference_mode()
-    def embeds(self, pins: Sequence[str], text: str = "") -> tuple[Tensor, Tensor]:
-        """The prompt as input embeddings (T, D), and bool (T,): which of them are pins."""
+    def embeds(self, pins: Sequence[str], text: str = "") -> tuple[Tensor, Tensor, int | None]:
+        """The prompt as input embeddings (T, D); bool (T,), which of them are pins; where the text ends, if any."""
         words = list(self.builder.text(text.strip()))
-        middle = [*self.prompt.newline, *words] if words else []
-        ids = torch.tensor([*self.prompt.prefix, *[self.prompt.image] * len(pins), *middle, *self.prompt.end])
+        said = [*words, *self.prompt.newline] if words else []
+        ids = torch.tensor([*self.prompt.start, *said, *[self.prompt.image] * len(pins), *self.prompt.end])
         shown = (ids == self.prompt.image).to(self.items.device)
         embeds = self.qwen3.get_input_embeddings()(ids.to(self.items.device)).clone()
         if pins:
-            embeds[shown] = self._project(self.embeddings[[self.row[pin] for pin in pins]])
-        return embeds, shown
+            embeds[shown] = self._project(self._embeddings_of(pins))
+        return embeds, shown, len(self.prompt.start) + len(words) - 1 if words else None
 
     @torch.inference_mode()
     def vector(self, pins: Sequence[str], text: str = "") -> Tensor:
-        """The query vector, float32 (128,)."""
-        embeds, shown = self.embeds(pins, text)
+        """The query vector, float32 (VECTOR,)."""
+        embeds, _, text_end = self.embeds(pins, text)
         hidden = self.qwen3(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0]  # (T, D)
-        return self.read(hidden, shown)
+        return self.read(hidden, pins, text_end)
 
-    def read(self, hidden: Tensor, shown: Tensor) -> Tensor:
-        """Final states (T, D) to a query vector: the last token's, and the gate's share of the pins' mean."""
-        pictures = hidden[shown].mean(0) if shown.any() else torch.zeros_like(hidden[0])
-        state = hidden[-1] + self.extra["head.gate"] * pictures
-        return F.normalize(state @ self.extra["head.weight"].T, dim=-1)
+    def read(self, hidden: Tensor, pins: Sequence[str], text_end: int | None) -> Tensor:
+        """Final states (T, D) to a query vector: what `backbone.Head` does, written out."""
+        total = self.extra["head.last.weight"] @ hidden[-1]
+        if pins:
+            mapped = F.normalize(self._embeddings_of(pins) @ self.extra["head.pins.weight"].T, dim=-1)
+            total = total + F.normalize(mapped.sum(0), dim=-1)
+        if text_end is not None:
+            words = F.normalize(self.extra["head.words.weight"] @ hidden[text_end], dim=-1)
+            total = total + self.extra["head.weight"] * words
+        return F.normalize(total, dim=-1)
+
+    def _embeddings_of(self, pins: Sequence[str]) -> Tensor:
+        return self.embeddings[[self.row[pin] for pin in pins]]
 
     def _project(self, embeddings: Tensor) -> Tensor:
         """(n, E) -> (n, D)."""

@@ -29,7 +29,7 @@ class Shown:
     Args:
         rows: int64 (R,), rows of the catalog, prompt after prompt.
         views: int64 (R,), which view of each picture.
-        words: bool (R,), whether title and description are shown; without them a pin is a bare picture, as an upload is.
+        words: bool (R,), whether title and description are shown; without them a pin is a bare picture, like an upload.
         saved: bool (R,), whether what the boards say of the pin is known; a pin that nobody saved has no such thing.
         fold: train saves of this fold are hidden; None hides none.
     """

@@ -1,4 +1,4 @@
-"""What is trained: the pin encoder, and every language-model variant, on train saves; a pruned tower on the whole one's.
+"""What is trained: the pin encoder and every language-model variant on train saves, a pruned tower on the whole one.
 
 `SavesTask` is one class for `full` and `swapped`: same sampling, loss, negatives and query mix; only its `PinInput`
 differs. That is how the comparison stays fair.
@@ -233,7 +233,7 @@ class TowerTask:
 def item_states(
     backbone: Backbone, pins: PinInput, builder: PromptBuilder, size: int, hidden_fold: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What the head reads of every pin's item prompt: (N, D) states or (N, E) embeddings of the pin, (N, D) last states.
+    """What the head reads of every pin's item prompt: (N, D) states or (N, E) embeddings of the pin, (N, D) of the end.
 
     Args:
         hidden_fold: the fold whose saves are hidden from pin embeddings; None hides none.

@@ -248,7 +248,9 @@ class FullVariant(ModelVariant):
         stored: tower outputs of the whole catalog, for batched evaluation; computed on first use.
     """
 
-    def __init__(self, *args: Any, side: int, stored: Callable[[], VisionFeatures] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, side: int, stored: Callable[[], VisionFeatures] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.side, self.stored = side, stored
         self.tokens_side = side // 32

@@ -60,7 +60,9 @@ class Pictures:
 class JointStage:
     """Batches and loss."""
 
-    def __init__(self, backbone: Backbone, builder: PromptBuilder, space: Space, known: Pictures, chances: np.ndarray) -> None:
+    def __init__(
+        self, backbone: Backbone, builder: PromptBuilder, space: Space, known: Pictures, chances: np.ndarray
+    ) -> None:
         self.backbone, self.builder, self.space, self.known, self.chances = backbone, builder, space, known, chances
         self.named = np.flatnonzero(known.words.any(1).numpy() & (chances > 0))
         self.side = round(known.features.tokens.shape[1] ** 0.5)
@@ -109,11 +111,11 @@ class JointStage:
         batch = self.builder.build(parts, item=True)
         states = self.backbone.hidden(batch, self.known.features.select(torch.from_numpy(rows)))[batch.pins]
         names, seen = self.known.words[rows], self.known.seen[rows]
-        own = {"base": F.normalize(states[:, : names.shape[1]], dim=-1), "bridge": F.normalize(seen @ self.space.bridge, dim=-1)}
+        guesses = {"base": states[:, : names.shape[1]], "bridge": seen @ self.space.bridge}
         wanted = self.space.target(None, seen)
         line = {"cosine": float((F.normalize(states, dim=-1) * wanted).sum(-1).mean())}
-        for name, vectors in own.items():
-            scores = vectors @ names.T
+        for name, vectors in guesses.items():
+            scores = F.normalize(vectors, dim=-1) @ names.T
             line[name] = float(((scores > scores.diagonal()[:, None] + 1e-6).sum(1) < 10).float().mean())
         return {name: round(value, 4) for name, value in line.items()}
 
@@ -197,7 +199,8 @@ def main() -> None:
     curve = []
     for step in range(first, wanted.steps + 1):
         if step % 50 == 0 or step == wanted.steps:
-            line = {"step": step, "loss": round(shown, 3), "s": round(time.monotonic() - clock), **stage.check(np.array(checked))}
+            line = {"step": step, "loss": round(shown, 3), "s": round(time.monotonic() - clock)}
+            line |= stage.check(np.array(checked))
             curve.append(line)
             print(json.dumps(line), flush=True)
             torch.save({"model": stack.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, last)

@@ -75,7 +75,9 @@ def static_vectors(teacher: SentenceTeacher, ids: list[int], directions: Tensor,
 class TextStage:
     """Batches, loss and validation."""
 
-    def __init__(self, stack: Qwen3VLTextModel, builder: PromptBuilder, teacher: SentenceTeacher, words: Tensor) -> None:
+    def __init__(
+        self, stack: Qwen3VLTextModel, builder: PromptBuilder, teacher: SentenceTeacher, words: Tensor
+    ) -> None:
         self.stack, self.builder, self.teacher, self.words = stack, builder, teacher, words
 
     def states(self, texts: list[str], item: bool, *, whole: bool = False) -> tuple[Tensor, PromptBatch]:
@@ -83,16 +85,19 @@ class TextStage:
         batch = self.builder.build([((), self.builder.text(text)) for text in texts], item=item)
         if not whole:
             end = int(batch.texts.nonzero()[:, 1].max()) + 1
-            batch = replace(batch, ids=batch.ids[:, :end], positions=batch.positions[..., :end], texts=batch.texts[:, :end])
-        out = self.stack(inputs_embeds=self.stack.embed_tokens(batch.ids), position_ids=batch.positions, use_cache=False)
+            batch = replace(
+                batch, ids=batch.ids[:, :end], positions=batch.positions[..., :end], texts=batch.texts[:, :end]
+            )
+        embeddings = self.stack.embed_tokens(batch.ids)
+        out = self.stack(inputs_embeds=embeddings, position_ids=batch.positions, use_cache=False)
         return out.last_hidden_state, batch
 
     def loss(self, texts: list[str], item: bool, whole: bool) -> Tensor:
         """Distance to the teacher and cross-entropy of each text among the batch's, at the end of the text.
 
         Args:
-            whole: read the last token of the prompt too; without it the prompt is cut off behind the text, which a causal
-                model's earlier states do not notice.
+            whole: read the last token of the prompt too; without it the prompt is cut off behind the text, which the
+                earlier states of a causal model do not notice.
         """
         wanted = F.pad(F.normalize(self.teacher.encode(texts) @ self.words, dim=-1), (0, WIDTH - WORDS))
         states, batch = self.states(texts, item, whole=whole)
@@ -179,13 +184,15 @@ def main() -> None:
     stack.eval()
     print(json.dumps({"step": wanted.steps, "loss": round(shown, 3), "s": round(time.monotonic() - clock),
                       **check(stage.vectors([*data.texts]), stage.vectors([t for _, t in words]), data, words)}))
-    save_file({name: value.contiguous() for name, value in stack.state_dict().items()}, wanted.out / "text.safetensors")
+    weights = {name: value.contiguous() for name, value in stack.state_dict().items()}
+    save_file(weights, wanted.out / "text.safetensors")
 
 
 def batch_of(texts: list[str], step: int, size: int = BATCH, pool: int = 16) -> list[str]:
     """Texts of like length: every run of `pool` steps takes the next texts and sorts them among its batches."""
     at = step // pool * pool * size
-    some = sorted((texts[(at + i) % len(texts)] for i in range(pool * size)), key=lambda t: min(len(t), 5 * TEXT_TOKENS))
+    some = [texts[(at + i) % len(texts)] for i in range(pool * size)]
+    some.sort(key=lambda text: min(len(text), 5 * TEXT_TOKENS))
     order = np.random.default_rng(step // pool).permutation(pool)
     start = int(order[step % pool]) * size
     return some[start : start + size]

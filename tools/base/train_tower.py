@@ -121,7 +121,8 @@ class TowerStage:
     @torch.inference_mode()
     def vectors(self, pictures: Tensor) -> Tensor:
         """Unit (M, 384): the mean token."""
-        found = [run_tower_batched(self.tower, normalise(pictures[r])).tokens.mean(1) for r in chunks(len(pictures), 128)]
+        parts = [pictures[rows] for rows in chunks(len(pictures), 128)]
+        found = [run_tower_batched(self.tower, normalise(part)).tokens.mean(1) for part in parts]
         return F.normalize(torch.cat(found), dim=-1)
 
 
@@ -192,7 +193,8 @@ def main() -> None:
         optimizer.step()
         shown = loss.item() if not shown else 0.95 * shown + 0.05 * loss.item()
     report(stage, probe, aim, wanted.steps, shown, clock)
-    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, wanted.out / "tower.safetensors")
+    weights = {name: value.contiguous() for name, value in tower.state_dict().items()}
+    save_file(weights, wanted.out / "tower.safetensors")
 
 
 def report(stage: TowerStage, probe: Tensor, aim: Tensor, step: int, loss: float, clock: float) -> None:
