@@ -64,12 +64,8 @@ from pinlab.measure.remembered import Remembered, ScoreStore
 from pinlab.measure.report import write_report
 from pinlab.measure.robustness import CHANGES
 from pinlab.measure.statistics import MARGIN
-from pinlab.models.checkpoint import load_encoder, load_tokenizer, tower_folder
 from pinlab.models.data import training_set
-from pinlab.models.features import pin_content, tower_outputs
-from pinlab.models.images import catalog_images
-from pinlab.models.pin_encoder import embed_pictures, embed_unsaved, embed_words
-from pinlab.models.prompt import PromptBuilder
+from pinlab.models.pin_encoder import embed_content, load_encoder
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
 from pinlab.records import PinLabError
 
@@ -172,11 +168,9 @@ def precompute_of(lab: Lab, chosen: Mapping[str, Variant], progress: Progress = 
     for name, variant in chosen.items():
         if isinstance(variant, CachedVariant):
             sizes[name] = features_bytes(variant.features)
-    if "swapped" not in chosen or not {"pin-encoder", "full"} <= set(lab.trained()):
+    if "swapped" not in chosen or not _embeds(lab):
         return Precompute(None, sizes)
-    folder = lab.path / "models" / "pin-encoder"
-    encoder, tuned = load_encoder(folder, tower_folder(lab.path / "models"), lab.weights)
-    worker = PinWorker(tuned, PromptBuilder(load_tokenizer(folder)), encoder, lab.side, lab.torch_device)
+    worker = PinWorker(lab.encoders, load_encoder(lab.path / "models" / "pin-encoder"))
     drawn = np.random.default_rng(0).permutation(len(lab.catalog))[: BATCH * BATCHES]
     pins = [lab.catalog.pins[row] for row in drawn]
     progress(f"cost: embedding {len(pins)} pins")
@@ -215,8 +209,8 @@ def depth_of(
 
 
 def _embeds(lab: Lab) -> bool:
-    """The pin encoder stands on the tower that is stored with `full`: without it nothing is embedded anew."""
-    return {"pin-encoder", "full"} <= set(lab.trained())
+    """Whether the lab has a pin encoder."""
+    return "pin-encoder" in lab.trained()
 
 
 def _takers(lab: Lab, variants: Mapping[str, Variant]) -> list[str]:
@@ -270,16 +264,16 @@ def rates_tried(lab: Lab) -> dict[str, list[dict]] | None:
 
 @torch.inference_mode()
 def _tables_with_parts_missing(lab: Lab) -> dict[str, tuple[torch.Tensor, str]]:
-    folder = lab.path / "models" / "pin-encoder"
-    encoder, tuned = load_encoder(folder, tower_folder(lab.path / "models"), lab.weights)
-    texts = [pin.text for pin in lab.catalog.pins]
-    features = tower_outputs(tuned, catalog_images(lab.catalog, lab.side))
-    content = pin_content(tuned, PromptBuilder(load_tokenizer(folder)), features, texts)
-    device = lab.torch_device
+    encoder = load_encoder(lab.path / "models" / "pin-encoder")
+    content = lab.pin_content()
+
+    def table(**shown: bool) -> torch.Tensor:
+        return embed_content(encoder, content.of_kind(**shown)).to(lab.torch_device)
+
     return {
-        "image only": (embed_pictures(encoder, content).to(device), "swapped, image only: no text and no saves"),
-        "text only": (embed_words(encoder, content).to(device), "swapped, text only: no picture and no saves"),
-        "no graph": (embed_unsaved(encoder, content).to(device), "swapped, no graph: picture and text, but no saves"),
+        "image only": (table(words=False), "swapped, image only: no text and no saves"),
+        "text only": (table(picture=False), "swapped, text only: no picture and no saves"),
+        "no graph": (table(), "swapped, no graph: picture and text, but no saves"),
     }
 
 

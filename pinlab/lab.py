@@ -22,7 +22,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from pinlab.catalog.images import read_image
 from pinlab.catalog.split import Split, read_split
 from pinlab.catalog.store import Catalog, read_catalog
 from pinlab.cost import StageTimer
@@ -34,7 +36,7 @@ from pinlab.embed.table import read_table
 from pinlab.measure.footprint import require
 from pinlab.measure.machine import processor_name, storages
 from pinlab.measure.report import read_report
-from pinlab.models.backbone import Backbone, text_width
+from pinlab.models.backbone import text_width
 from pinlab.models.checkpoint import (
     LM_HEAD,
     Weights,
@@ -47,10 +49,10 @@ from pinlab.models.checkpoint import (
     read_config,
     weights_hash,
 )
-from pinlab.models.encoders import FrozenEncoders
+from pinlab.models.encoders import CHUNK, FrozenEncoders, FrozenFeatures
 from pinlab.models.features import tower_outputs
 from pinlab.models.images import catalog_images
-from pinlab.models.pin_encoder import EMBEDDING, load_encoder
+from pinlab.models.pin_encoder import EMBEDDING, PinContent, load_encoder, ngrams
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.recipe import POOLED_SIDES
 from pinlab.models.released import TEXT, VISION, Contents, is_large, side_of
@@ -388,6 +390,16 @@ class Lab:
     def encoders(self) -> FrozenEncoders:
         """The frozen encoders of pictures and words beneath the pin encoder."""
         return FrozenEncoders()
+
+    def pin_content(self) -> PinContent:
+        """The pin encoder's frozen inputs of the whole catalog, computed anew."""
+        seen = []
+        for start in tqdm(range(0, len(self.catalog), CHUNK), desc="frozen features", mininterval=2, leave=None):
+            some = self.catalog.pins[start : start + CHUNK]
+            seen.append(self.encoders.pictures([read_image(self.catalog.image_bytes(p.id), p.id) for p in some]))
+        picture, guess = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        texts = [pin.text for pin in self.catalog.pins]
+        return PinContent(FrozenFeatures(picture, guess, self.encoders.words(texts)), ngrams(texts))
 
     @property
     def table_key(self) -> dict[str, str]:

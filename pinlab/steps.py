@@ -13,7 +13,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pinlab.catalog.folder import build_folder
-from pinlab.catalog.images import read_image
 from pinlab.catalog.lab_files import write_lab
 from pinlab.catalog.store import Catalog
 from pinlab.embed.items import read_items, write_items
@@ -25,11 +24,10 @@ from pinlab.models import recipe
 from pinlab.models.backbone import text_width
 from pinlab.models.checkpoint import load_backbone, load_projector, load_tokenizer
 from pinlab.models.data import training_set
-from pinlab.models.encoders import CHUNK, FrozenFeatures
 from pinlab.models.features import tower_outputs
 from pinlab.models.images import catalog_images
 from pinlab.models.inputs import EmbeddingTables, MetadataTokens, PinInput, StoredEmbeddings, StoredVision
-from pinlab.models.pin_encoder import PinContent, SaveGraph, embed_all, load_encoder, ngrams
+from pinlab.models.pin_encoder import SaveGraph, embed_all, load_encoder
 from pinlab.models.prompt import PromptBuilder
 from pinlab.models.tasks import item_vectors
 from pinlab.models.vision import VisionFeatures
@@ -80,15 +78,8 @@ class _Pictures:
 
 
 def _write_table(lab: Lab) -> None:
-    folder, pins = lab.path / "models" / "pin-encoder", lab.catalog.pins
-    pictures = []
-    for start in tqdm(range(0, len(pins), CHUNK), desc="pin embeddings", mininterval=2):
-        some = [read_image(lab.catalog.image_bytes(pin.id), pin.id) for pin in pins[start : start + CHUNK]]
-        pictures.append(lab.encoders.pictures(some))
-    texts = [pin.text for pin in pins]
-    features = FrozenFeatures(*(torch.cat(parts) for parts in zip(*pictures, strict=True)), lab.encoders.words(texts))
-    graph = SaveGraph(training_set(lab.catalog, lab.split))
-    codes, scales = quantise(embed_all(load_encoder(folder), PinContent(features, ngrams(texts)), graph, None))
+    encoder, graph = load_encoder(lab.path / "models" / "pin-encoder"), SaveGraph(training_set(lab.catalog, lab.split))
+    codes, scales = quantise(embed_all(encoder, lab.pin_content(), graph, None))
     path = lab.path / "embeddings" / "pins.safetensors"
     write_table(EmbeddingTable(lab.table_key, content_keys(lab.catalog), codes, scales), path)
 

@@ -22,24 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinlab.catalog.images import letterbox, read_image
+from pinlab.catalog.images import read_image
 from pinlab.cost import (
     Price,
     StageTimer,
-    TextShape,
-    VisionShape,
     break_even_reads,
     dollars_per_1000,
     mlp_gflops,
     precompute_dollars_per_1000,
-    text_gflops,
-    tower_gflops,
 )
 from pinlab.embed.table import EmbeddingTable
-from pinlab.models.backbone import VECTOR, Backbone
-from pinlab.models.features import pin_content, tower_outputs
-from pinlab.models.pin_encoder import WORDS, PinContent, PinEncoder
-from pinlab.models.prompt import PromptBuilder
+from pinlab.models.efficientnet import gflops as picture_gflops
+from pinlab.models.encoders import SIDE, FrozenEncoders, FrozenFeatures
+from pinlab.models.pin_encoder import EMBEDDING, PinContent, PinEncoder, embed_content, ngrams
 from pinlab.models.vision import VisionFeatures
 
 SUBJECT = "swapped"
@@ -53,55 +48,38 @@ MS_PER_HOUR = 3.6e6
 
 @dataclass(frozen=True)
 class PinWorker:
-    """What fills a row of the embedding table: the models that the pin encoder stands on, and itself.
+    """What fills a row of the embedding table: the frozen encoders and the pin encoder on top of them.
 
     Not `recommend.uploads.UploadEncoder`: that embeds bare pictures, while a row of the table also reads the pin's
-    text (a second pass through the text stack) and its saves.
-
-    Args:
-        side: pixels of the letterbox. device: where the models lie.
+    text and its saves.
     """
 
-    tuned: Backbone
-    builder: PromptBuilder
+    frozen: FrozenEncoders
     encoder: PinEncoder
-    side: int
-    device: torch.device
 
     @torch.inference_mode()
     def embed(self, pins: Sequence[tuple[bytes, str]], timer: StageTimer) -> Tensor:
         """Embeddings (n, E) of (picture file, text) pairs, as if nobody had saved them.
 
-        The layers that hear the saves run too, over no saves: summing those up is the one thing left out, since it
-        needs the whole catalog and costs next to nothing.
+        Adding up the saves is the one thing left out, since it needs the whole catalog and costs next to nothing.
         """
         texts = [text for _, text in pins]
         with timer.stage("decode"):
-            pixels = torch.from_numpy(np.stack([letterbox(read_image(data), self.side) for data, _ in pins]))
+            pictures = [read_image(data) for data, _ in pins]
         with timer.stage("vision"):
-            features = tower_outputs(self.tuned, pixels.to(self.device))
+            seen = self.frozen.pictures(pictures)
         with timer.stage("text_stack"):
-            found = pin_content(self.tuned, self.builder, features, texts)
+            words = self.frozen.words(texts)
         with timer.stage("pin_encoder"):
-            content = PinContent(*(getattr(found, part.name).to(self.device) for part in dataclasses.fields(found)))
-            shown = torch.ones(len(pins), 1, device=self.device)
-            no_saves = torch.zeros(0, dtype=torch.long, device=self.device)
-            return self.encoder(self.encoder.content(content, shown, shown), (no_saves, no_saves), shown)
+            return embed_content(self.encoder, PinContent(FrozenFeatures(*seen, words), ngrams(texts)))
 
     def gflops(self, texts: Sequence[str]) -> dict[str, float]:
         """Mean GFLOPs of one of these pins by stage, in closed form; padding of a batch is not counted."""
-        config, width = self.tuned.qwen.config, self.encoder.sizes["width"]
-        vision, text = VisionShape.from_config(config), TextShape.from_config(config)
-        patches = vision.patches(self.side, self.side)
-        bare = len(self.builder.prefix) + vision.tokens(patches) + 2 + len(self.builder.item_end)
-        read = [bare + len(self.builder.metadata(words)) for words in texts] if any(texts) else []
-        passes = len(texts) * text_gflops(text, bare) + sum(text_gflops(text, tokens) for tokens in read)
-        layers = ((self.encoder.sizes["picture"], width), (WORDS, width), (VECTOR, width))
-        heard = ((2 * width, 2 * width, width), (2 * width + 1, 2 * width, width))
+        shapes = [(layer.in_features, layer.out_features) for layer in (self.encoder.picture, self.encoder.words)]
         return {
-            "vision": tower_gflops(vision, [patches]),
-            "text_stack": passes / len(texts),
-            "pin_encoder": sum(mlp_gflops(1, widths) for widths in (*layers, *heard)),
+            "vision": picture_gflops(SIDE),
+            "text_stack": sum(self.frozen.words_gflops(text) for text in texts) / len(texts),
+            "pin_encoder": sum(mlp_gflops(1, widths) for widths in (*shapes, (EMBEDDING, EMBEDDING))),
         }
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pinlab.catalog.images import letterbox
+from pinlab.cost import TextShape, text_gflops
 from pinlab.models.backbone import Backbone
 from pinlab.models.checkpoint import BUNDLED_BASE, from_released, load_tokenizer, read_tensors, weights_hash
 from pinlab.models.efficientnet import EfficientNetLite0
@@ -104,6 +105,13 @@ class FrozenEncoders:
         pooled = torch.cat(parts) if parts else torch.zeros(0, len(space["mean"]))
         picture = F.normalize((pooled - space["mean"]) @ space["picture"], dim=-1)
         return picture, F.normalize(picture @ space["bridge"], dim=-1)
+
+    def words_gflops(self, text: str) -> float:
+        """GFLOPs of encoding one text."""
+        backbone, builder = self._words
+        tokens = builder.text(text)
+        shape = TextShape.from_config(backbone.qwen.config)
+        return text_gflops(shape, builder.build([((), tokens)], item=True).tokens) if tokens else 0.0
 
     @torch.inference_mode()
     def words(self, texts: Sequence[str]) -> Tensor:

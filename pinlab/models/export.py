@@ -41,7 +41,10 @@ from pinlab.records import PinLabError
 FORMAT = 1
 MARKER = "export.json"
 README = Path(__file__).with_name("export_readme.md")
-HEAD = (*(f"head.{part}" for part in ("pins.weight", "words.weight", "last.weight", "weight")), *(f"projector.layers.{i}.{part}" for i in (0, 2) for part in ("weight", "bias")))
+HEAD = (
+    *(f"head.{part}" for part in ("pins.weight", "words.weight", "last.weight", "weight")),
+    *(f"projector.layers.{i}.{part}" for i in (0, 2) for part in ("weight", "bias")),
+)
 # What a Qwen3 configuration shares with the text part of a Qwen3-VL's.
 SHARED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",

@@ -68,7 +68,7 @@ class JointStage:
         self.side = round(known.features.tokens.shape[1] ** 0.5)
 
     def loss(self, step: int) -> Tensor:
-        """Distances at the ends of pins, texts and prompts, and cross-entropy of pictures against names in the batch."""
+        """Distances at the ends of pins, texts and prompts, and cross-entropy of pictures against the batch's names."""
         rng = np.random.default_rng([1, step])
         counts = rng.choice(PINS, BATCH)
         rows = rng.choice(len(self.chances), counts.sum(), p=self.chances)

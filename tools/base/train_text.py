@@ -164,12 +164,16 @@ def main() -> None:
             optimizer.load_state_dict(kept["optimizer"])
         first = kept["step"]
     words = [(b, catalog.board[b.id].title) for b in data.validated if b.id in split.unseen_validation]
+
+    def report(step: int) -> None:
+        found = check(stage.vectors([*data.texts]), stage.vectors([title for _, title in words]), data, words)
+        line = {"step": step, "loss": round(shown, 3), "s": round(time.monotonic() - clock), **found}
+        print(json.dumps(line), flush=True)
+
     for step in range(first, wanted.steps):
         if step % 100 == 0:
             stack.eval()
-            print(json.dumps({"step": step, "loss": round(shown, 3), "s": round(time.monotonic() - clock),
-                              **check(stage.vectors([*data.texts]), stage.vectors([t for _, t in words]), data, words)}),
-                  flush=True)  # fmt: skip
+            report(step)
             torch.save({"model": stack.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, last)
             stack.train()
         rate = RATE * min(1.0, (step + 1) / 50, max(0.02, (wanted.steps - step) / (0.6 * wanted.steps)))
@@ -182,8 +186,7 @@ def main() -> None:
         optimizer.step()
         shown = loss.item() if not shown else 0.95 * shown + 0.05 * loss.item()
     stack.eval()
-    print(json.dumps({"step": wanted.steps, "loss": round(shown, 3), "s": round(time.monotonic() - clock),
-                      **check(stage.vectors([*data.texts]), stage.vectors([t for _, t in words]), data, words)}))
+    report(wanted.steps)
     weights = {name: value.contiguous() for name, value in stack.state_dict().items()}
     save_file(weights, wanted.out / "text.safetensors")
 
