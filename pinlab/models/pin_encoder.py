@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -32,16 +33,29 @@ MATRYOSHKA = (64, 128, 256)
 BUCKETS = 4096
 
 
-def ngrams(texts: Sequence[str]) -> Tensor:
-    """Sparse float32 (n, G): hashed character 3- to 5-grams within words, rows of length 1; empty for no text."""
+class Grams(NamedTuple):
+    """Hashed n-grams of n texts, laid end to end as `torch.nn.functional.embedding_bag` takes them.
+
+    Args:
+        ids: int64 (M,), buckets. weights: float32 (M,). offsets: int64 (n,), where each text begins.
+    """
+
+    ids: Tensor
+    weights: Tensor
+    offsets: Tensor
+
+
+def ngrams(texts: Sequence[str]) -> Grams:
+    """Character 3- to 5-grams within words, hashed into G buckets; the weights of a text have length 1."""
     from sklearn.feature_extraction.text import HashingVectorizer  # slow to import; not needed to start the app
 
     hashed = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=BUCKETS, alternate_sign=True)
-    rows = hashed.transform([text.casefold() for text in texts]).tocsr()
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(rows.indptr).long(), torch.from_numpy(rows.indices).long(),
-        torch.from_numpy(rows.data).float(), size=rows.shape,
-    )  # fmt: skip
+    rows = hashed.transform([*(text.casefold() for text in texts), ""]).tocsr()  # it takes no empty list
+    return Grams(
+        torch.from_numpy(rows.indices).long(),
+        torch.from_numpy(rows.data).float(),
+        torch.from_numpy(rows.indptr[: len(texts)]).long(),
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,7 @@ class PinContent:
     """Frozen inputs of N pins: features, and n-grams of their texts."""
 
     features: FrozenFeatures
-    grams: Tensor
+    grams: Grams
 
     def of_kind(self, *, words: bool = True, picture: bool = True) -> PinContent:
         """The same pins with their words or pictures hidden."""
@@ -109,8 +123,10 @@ class PinEncoder(nn.Module):
         features = pins.features
         known = features.words.any(-1, keepdim=True)
         words = torch.where(known, features.words, GUESS_WEIGHT * features.guess)
-        grams = torch.sparse.mm(pins.grams, self.grams) * known  # words that are hidden have no n-grams either
-        found = self.words(words) + self.picture(features.picture) + grams
+        ids, weights, offsets = pins.grams
+        grams = F.embedding_bag(ids, self.grams, offsets, mode="sum", per_sample_weights=weights)
+        # Words that are hidden have no n-grams either.
+        found = self.words(words) + self.picture(features.picture) + grams * known
         return F.normalize(found, dim=-1)
 
     def forward(self, content: Tensor, edges: tuple[Tensor, Tensor]) -> Tensor:

@@ -86,7 +86,7 @@ class PinEncoderTask:
         loss = self._softmax(torch.stack(queries), table, wanted, ignored, MATRYOSHKA)
         if len(self.titled):
             some = rng.permutation(self.titled)[: self.batch]
-            words = self.encoder.content(_rows(self.titles, some))
+            words = self.encoder.content(self.titles)[torch.from_numpy(some)]
             pins = [self.data.boards[i].train for i in some]
             if self.without is not None:
                 pins = [b.train[b.fold != self.without] for b in (self.data.boards[i] for i in some)]
@@ -321,13 +321,6 @@ def _mask(rows: Sequence[np.ndarray], size: int) -> Tensor:
     for i, some in enumerate(rows):
         mask[i, torch.from_numpy(some)] = True
     return mask
-
-
-def _rows(content: PinContent, rows: np.ndarray) -> PinContent:
-    at = torch.from_numpy(rows)
-    features = content.features
-    chosen = type(features)(features.picture[at], features.guess[at], features.words[at])
-    return PinContent(chosen, content.grams.to_dense()[at].to_sparse_csr())
 
 
 def _dropped(content: PinContent, words: Tensor, picture: Tensor) -> PinContent:
