@@ -58,16 +58,18 @@ from pinlab.models.recipe import POOLED_SIDES
 from pinlab.models.released import TEXT, VISION, Contents, is_large, side_of
 from pinlab.models.spread import gpus
 from pinlab.models.vision import VisionFeatures
+from pinlab.recommend.baselines import Baseline
+from pinlab.recommend.calibration import read_calibration
 from pinlab.recommend.explain import explain, explain_in_words
 from pinlab.recommend.familiar import Familiar
-from pinlab.recommend.floors import CoSave, Nearest, Popular, Random
 from pinlab.recommend.guest import load_guest
 from pinlab.recommend.shelf import Shelf
-from pinlab.recommend.uploads import UploadEncoder
+from pinlab.recommend.tuning import BASELINES, make_baseline, read_settings
+from pinlab.recommend.uploads import EncoderSpace, FrozenPictures, FrozenWords, UploadEncoder
 from pinlab.recommend.variants import CachedVariant, FullVariant, PooledVariant, SwappedVariant
 from pinlab.records import Answer, Evidence, Hit, PinLabError, Query, Recognised
 
-Variant = FullVariant | SwappedVariant | Nearest | CoSave | Popular | Random
+Variant = FullVariant | SwappedVariant | Baseline
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,13 @@ class Lab:
         def embed(images: Sequence[np.ndarray]) -> np.ndarray:
             return self._uploads.embed(images, StageTimer()).vectors.cpu().numpy()
 
-        return Familiar(self.catalog, embed if encodes else None, lambda: self.embeddings.cpu().numpy())
+        stored = read_calibration(self.path / "embeddings", self.calibration_key) if encodes else None
+        return Familiar(self.catalog, embed if encodes else None, lambda: self.embeddings.cpu().numpy(), stored)
+
+    @property
+    def calibration_key(self) -> dict[str, str]:
+        """Key of the stored calibration of unlike uploads: the embedding table's, and the catalog."""
+        return self.table_key | {"catalog": self.catalog.content_hash[:16]}
 
     def recognise(self, images: Sequence[np.ndarray]) -> tuple[Recognised, ...]:
         """What each uploaded picture, uint8 (H, W, 3), is to this lab: known, a near copy, new; how alike, to what."""
@@ -391,6 +399,16 @@ class Lab:
         """The frozen encoders of pictures and words beneath the pin encoder."""
         return FrozenEncoders()
 
+    def spaces(self, baseline: str) -> tuple[Any, ...]:
+        """The vectors that a baseline compares: of `nearest` and `frozen`; none of the others."""
+        if baseline == "nearest":
+            return (EncoderSpace(self.embeddings.cpu(), self._uploads),)
+        if baseline == "frozen":
+            key = {"frozen": self.encoders.key, "catalog": self.catalog.content_hash[:16]}
+            features = read_frozen(self.path / "embeddings" / FROZEN, key)
+            return FrozenPictures(features.picture, self.encoders), FrozenWords(features.words, self.encoders)
+        return ()
+
     def pin_content(self) -> PinContent:
         """The pin encoder's frozen inputs of the whole catalog, computed anew."""
         seen = []
@@ -442,11 +460,8 @@ class Lab:
     def _load(self, name: str) -> Variant:
         if not self._has(name, self.trained()):
             raise PinLabError(f"{name} is not trained in {self.path}; run `python -m pinlab train {self.path}`")
-        floors = {"cosave": CoSave, "popular": Popular, "random": Random}
-        if name in floors:
-            return floors[name](self.shelf)
-        if name == "nearest":
-            return Nearest(self.shelf, self.embeddings.cpu(), self._uploads)
+        if name in BASELINES:
+            return make_baseline(name, self.shelf, read_settings(self.path / "models"), *self.spaces(name))
         return self._load_model(name, "full" if name == "cached" else name)
 
     def _load_model(self, name: str, folder: str) -> Variant:

@@ -164,6 +164,24 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """From which likeness on an upload counts as unlike a lab, and how often that is wrong.
+
+    Args:
+        threshold: an upload whose nearest pin is less alike than this counts as unlike the lab.
+        false_alarms: share of held-out pictures of the lab that count so. misses: share of held-out pictures from
+            outside that do not.
+        inside, outside: how many of each were held out.
+    """
+
+    threshold: float
+    false_alarms: float
+    misses: float
+    inside: int
+    outside: int
+
+
+@dataclass(frozen=True)
 class Recognised:
     """What an uploaded picture is to a lab.
 
@@ -173,16 +191,18 @@ class Recognised:
         twin: the pin that it is, or is a near copy of.
         nearest: the pin whose embedding is nearest to the upload's; None without a pin encoder.
         likeness: their cosine.
-        floor: the likeness that 95 % of the lab's own pictures reach with another pin; None while it is unknown.
+        calibration: from which likeness on the upload counts as unlike the lab; None while it is unknown.
     """
 
     kind: str
     twin: str | None
     nearest: str | None
     likeness: float | None
-    floor: float | None
+    calibration: Calibration | None
 
     @property
     def far(self) -> bool:
-        """Whether the upload lies farther from every pin than 95 % of the lab's own pictures do."""
-        return self.likeness is not None and self.floor is not None and self.likeness < self.floor
+        """Whether the upload counts as unlike the lab."""
+        if self.likeness is None or self.calibration is None:
+            return False
+        return self.likeness < self.calibration.threshold

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,12 +11,10 @@ import torch
 import toy
 
 from pinlab.catalog.images import read_image
-from pinlab.catalog.split import Split
 from pinlab.lab import VARIANTS, Lab, Variant
 from pinlab.models.checkpoint import load_encoder
 from pinlab.models.features import tower_outputs
 from pinlab.models.pin_encoder import embed_pictures
-from pinlab.recommend.floors import CoSave, Popular, Random
 from pinlab.recommend.shelf import MAX_HITS, MAX_IMAGES, MAX_PINS, Shelf
 from pinlab.recommend.variants import CachedVariant, FullVariant, SwappedVariant
 from pinlab.records import Answer, Hit, PinLabError, Query
@@ -223,50 +220,10 @@ def test_a_pins_own_picture_is_embedded_as_the_bare_picture(lab: Lab) -> None:
     assert [hit.score for hit in twice] == pytest.approx([hit.score for hit in hits], abs=1e-5)
 
 
-# The floors against loops.
-
-
-def small_shelf() -> tuple[Shelf, Split]:
+def test_ties_are_broken_by_pin_id() -> None:
     catalog = toy.catalog()
     split = toy.split(catalog)
-    return Shelf(catalog, split), split
-
-
-def test_cosave_counts_shared_boards_by_cosine() -> None:
-    shelf, split = small_shelf()
-    boards = {pin: {b for b, pins in split.train.items() if pin in pins} for pin in shelf.ids}
-    for board in ("even", "only-cats", "four"):
-        query = split.query_pins(board)
-        expected = [
-            sum(
-                len(boards[q] & boards[pin]) / (max(1, len(boards[q])) * max(1, len(boards[pin]))) ** 0.5 for q in query
-            )
-            for pin in shelf.ids
-        ]
-        found = CoSave(shelf).scores([Query(pins=query, board=board)])[0]
-        assert np.allclose(found, expected, atol=1e-5)
-    cold = [row for row, pin in enumerate(shelf.ids) if pin in split.cold]
-    assert (found[cold] == 0).all()
-
-
-def test_floors_do_not_know_what_is_held_out() -> None:
-    shelf, split = small_shelf()
-    train_only = dataclasses.replace(toy.without_test_saves(split), validation=dict.fromkeys(split.test, ()))
-    blind = Shelf(toy.catalog(), train_only)
-    queries = [Query(pins=split.query_pins(b), board=b) for b in split.scored]
-    for floor in (CoSave, Popular, Random):
-        assert np.array_equal(floor(shelf).scores(queries), floor(blind).scores(queries))
-
-
-def test_random_is_one_shuffle_a_query() -> None:
-    shelf, _ = small_shelf()
-    one, again, other = Random(shelf).scores([Query(text="a"), Query(text="a"), Query(text="b")])
-    assert np.array_equal(one, again)
-    assert not np.array_equal(one, other)
-
-
-def test_ties_are_broken_by_pin_id() -> None:
-    shelf, split = small_shelf()
+    shelf = Shelf(catalog, split)
     hits = shelf.hits(np.zeros(toy.PINS, np.float32), Query(board="even"), 10)
     known = {*split.train["even"], *split.validation["even"]}
     assert [hit.pin for hit in hits] == [pin for pin in shelf.ids if pin not in known][:10]
@@ -312,7 +269,6 @@ def test_a_board_without_train_pins_says_so(lab: Lab) -> None:
     [
         ("cosave", Query(images=(UPLOAD,)), "cosave only knows saves: give it a board"),
         ("cosave", Query(text="cats"), "cosave only knows saves: give it a board"),
-        ("nearest", Query(text="cats"), "nearest has no language model: give it a board or a picture"),
     ],
 )
 def test_a_floor_says_what_it_cannot_read(lab: Lab, name: str, query: Query, message: str) -> None:
@@ -394,10 +350,3 @@ def test_one_model_is_loaded_once(lab: Lab) -> None:
     assert len({id(variant) for variant in found}) == 1
     assert isinstance(lab.variant("cached"), CachedVariant)
     assert lab.variant("cached").backbone is not lab.variant("full").backbone
-
-
-def test_cosave_multiplies_with_torchs_threads() -> None:
-    """numpy's threads spin on after a product, and whichever model answers next is measured slower than it is."""
-    cosave = toy.trained_lab().variant("cosave")
-    assert isinstance(cosave.member, torch.Tensor)
-    assert isinstance(cosave._score(toy.trained_lab().board_query("even")), np.ndarray)

@@ -55,8 +55,8 @@ def test_a_follow_up_is_read_and_costs_its_tokens(lab: Lab, name: str) -> None:
     assert twice.cost.images_encoded == once.cost.images_encoded
 
 
-@pytest.mark.parametrize("name", ["nearest", "cosave", "popular"])
-def test_without_a_language_model_a_follow_up_changes_nothing(lab: Lab, name: str) -> None:
+@pytest.mark.parametrize("name", ["cosave", "popular"])
+def test_who_reads_no_words_answers_a_follow_up_as_before(lab: Lab, name: str) -> None:
     query = lab.board_query("even")
     assert lab.answer(name, query, 10).hits == lab.answer(name, replace(query, turns=("cats",)), 10).hits
 
@@ -91,11 +91,10 @@ def test_less_like_this_is_rocchios_step_away(lab: Lab, name: str) -> None:
         assert hit.score == pytest.approx(before[hit.pin] - GAMMA * np.mean(cosines), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cosave", "popular"])
-def test_without_vectors_a_dislike_only_leaves_the_pin_out(lab: Lab, name: str) -> None:
+def test_a_count_of_saves_only_leaves_out_what_is_disliked(lab: Lab) -> None:
     query = lab.board_query("even")
-    best = lab.answer(name, query, 10).hits
-    without = lab.answer(name, replace(query, disliked=(best[0].pin,)), 9).hits
+    best = lab.answer("popular", query, 10).hits
+    without = lab.answer("popular", replace(query, disliked=(best[0].pin,)), 9).hits
     assert [(h.pin, h.score) for h in without] == [(h.pin, h.score) for h in best[1:]]
 
 

@@ -17,7 +17,7 @@ from pinlab.catalog.store import Catalog, read_catalog
 from pinlab.models import recipe
 from pinlab.models.data import FOLDS, MODES, TrainingSet, draw_batch, training_set
 from pinlab.models.pin_encoder import SaveGraph
-from pinlab.recommend.floors import CoSave, Popular
+from pinlab.recommend.baselines import Popular, train_matrix
 from pinlab.recommend.shelf import Shelf
 from pinlab.records import Board, Pin, PinLabError
 
@@ -274,9 +274,9 @@ def test_what_the_graph_counts_is_train_saves_only(bundled: tuple[Catalog, Split
     for save in train:
         assert sum(save in some for some in shown) == FOLDS - 1  # hidden in exactly one
     shelf = Shelf(catalog, split)
-    cosave = CoSave(shelf)
     order = [b for b in sorted(split.train) if split.train[b]]
-    counted = {(order[b], catalog.pins[p].id) for b, p in np.argwhere(cosave.member.numpy() > 0).tolist()}
+    rows, columns = train_matrix(shelf).nonzero()
+    counted = {(order[b], catalog.pins[p].id) for b, p in zip(rows.tolist(), columns.tolist(), strict=True)}
     assert counted == saves(split.train)
     times = Counter(pin for _, pin in saves(split.train))
     assert Popular(shelf).count.tolist() == [times[pin.id] for pin in catalog.pins]

@@ -13,6 +13,7 @@ from pinlab.lab import open_lab
 from pinlab.ui import api, cards, compare, state
 from pinlab.ui.answers import one_at_a_time
 from pinlab.ui.cards import Deck
+from pinlab.ui.opening import first_board
 from tests.browser import site
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +36,7 @@ def command_line(variant: str, board: str, words: str) -> dict:
 
 @pytest.mark.parametrize(("variant", "words"), [("full", ""), ("swapped", "with a candle")])
 def test_page_endpoint_and_command_line_agree(deck: Deck, variant: str, words: str) -> None:
-    board = compare.first_board(deck.lab)
+    board = first_board(deck.lab)
     told = command_line(variant, board, words)
     given = api.recommend(deck.lab, variant, board, words, None, 10)
     assert given["hits"] == told["hits"]
@@ -49,7 +50,7 @@ def test_page_endpoint_and_command_line_agree(deck: Deck, variant: str, words: s
 
 
 def test_every_variant_answers_the_first_board(deck: Deck) -> None:
-    board = compare.first_board(deck.lab)
+    board = first_board(deck.lab)
     for variant in deck.variants:
         assert len(api.recommend(deck.lab, variant, board, "", None, 10)["hits"]) == 10
 

@@ -248,10 +248,6 @@ def test_board_strip(deck: Deck, lab: FakeLab) -> None:
     assert ask(deck).strip == strip
 
 
-def test_first_board_is_halloween(lab: FakeLab) -> None:
-    assert compare.first_board(lab) == "halloween"
-
-
 def test_price_changes_every_dollar(deck: Deck, lab: FakeLab) -> None:
     view = ask(deck)
     usd, *priced, price = compare.choose_price(lab, 1, view.visit)

@@ -11,6 +11,7 @@ import pytest
 from pinlab.recommend.shelf import MAX_TURN_LENGTH, MAX_TURNS
 from pinlab.ui import asking, compare, kept, question, refine, state, taste, text
 from pinlab.ui.cards import Deck
+from pinlab.ui.opening import first_board
 from pinlab.ui.selection import ASKED
 from tests.fake_lab import FakeLab
 
@@ -49,7 +50,7 @@ def test_a_newcomer_finds_the_page_as_it_opens(deck: Deck) -> None:
     put, thread, view = opened(deck, kept.new_fields(), taste.new_taste(), question.new_thread())
     assert put == {}
     assert thread == question.new_thread()
-    assert view.asked["words"] == "board “halloween”"
+    assert view.asked["words"] == f"board “{deck.lab.catalog.board[first_board(deck.lab)].title}”"
     assert view.problem["messages"] == []
 
 

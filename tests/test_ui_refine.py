@@ -12,7 +12,7 @@ from PIL import Image
 from pinlab.catalog.images import encode_webp, read_image
 from pinlab.metrics import overlap_at_k, rbo
 from pinlab.recommend.shelf import MAX_TURNS
-from pinlab.records import Answer, Cost, Hit, PinLabError
+from pinlab.records import Answer, Calibration, Cost, Hit, PinLabError
 from pinlab.ui import apart, asking, compare, question, ranks, refine, state, taste, text, uploads, why
 from pinlab.ui.cards import Deck
 from tests.fake_lab import HOSTILE_TITLES, FakeLab, picture
@@ -181,9 +181,9 @@ def test_a_follow_up_needs_a_question(deck: Deck) -> None:
 
 
 def test_models_that_read_no_words_are_named(deck: Deck) -> None:
-    view = question.conversation_view(deck, ("nearest", "swapped"), "x", {"start": [], "turns": ["red"]})
-    assert text.FOLLOW_DEAF.format(names="Nearest") in view["notes"]
-    assert not any("Swapped" in note for note in view["notes"])
+    view = question.conversation_view(deck, ("cosave", "nearest"), "x", {"start": [], "turns": ["red"]})
+    assert text.FOLLOW_DEAF.format(names="Cosave") in view["notes"]
+    assert not any("Nearest" in note for note in view["notes"])
 
 
 # ---------------------------------------------------------------- search from a hit
@@ -354,13 +354,15 @@ def test_uploads_are_told_known_or_new(deck: Deck, lab: FakeLab, tmp_path: Path)
 
 def test_far_uploads_are_warned_about(deck: Deck, lab: FakeLab, tmp_path: Path, monkeypatch) -> None:
     words = {"text": "", "files": [saved(tmp_path, "new.png", picture(777))]}
-    monkeypatch.setattr(type(lab.familiar), "floor", property(lambda self: 1.5))
-    (row,) = asking.recommend(deck, *asked(board="", words=words)).uploads["rows"]
-    assert "don't trust this answer" in row["far"]
-    assert "below 1.50" in row["far"]
-    monkeypatch.setattr(type(lab.familiar), "floor", property(lambda self: -1.0))
-    (row,) = asking.recommend(deck, *asked(board="", words=words)).uploads["rows"]
-    assert row["far"] == ""
+    for threshold, far in ((1.5, True), (-1.0, False)):
+        calibration = Calibration(threshold, 0.125, 0.25, 40, 24)
+        monkeypatch.setattr(type(lab.familiar), "calibration", property(lambda self, known=calibration: known))
+        shown = asking.recommend(deck, *asked(board="", words=words)).uploads
+        (row,) = shown["rows"]
+        assert ("Don't trust this answer" in row["far"]) == far
+        assert ("below 1.50" in row["far"]) == far
+        assert "12% of this lab's own (40)" in shown["notes"][-1]
+        assert "25% of those from outside (24:" in shown["notes"][-1]
 
 
 # ---------------------------------------------------------------- boards apart

@@ -16,7 +16,7 @@ import report_parts
 from pinlab.cost import PRICES, dollars_per_1000, precompute_dollars_per_1000
 from pinlab.measure.statistics import compare
 from pinlab.metrics import recall_at_k
-from pinlab.records import PinLabError, Recognised
+from pinlab.records import Calibration, PinLabError, Recognised
 from pinlab.ui import breakeven, cards, inputs, limits, score_run, scoreboard, text
 from pinlab.ui.runs import Stops
 from tests.fake_lab import HOSTILE_TITLES, FakeLab, example_report
@@ -378,10 +378,15 @@ def test_the_threshold_is_the_one_that_uploads_are_held_against(
     expected = lab.familiar.recognise(limits.STRANGE["noise"]())
     assert lab.familiar.learnt == 1
     assert limit.figures[0]["value"] == f"{expected.likeness:.2f}"
-    assert limit.figures[-1]["value"] == f"{expected.floor:.2f}"
+    known = expected.calibration
+    shown = [figure["value"] for figure in limit.figures[-3:]]
+    assert shown == [f"{known.threshold:.2f}", f"{known.false_alarms:.0%}", f"{known.misses:.0%}"]
+    assert f"{known.inside} held-out" in limit.figures[-2]["note"]
+    assert f"{known.outside} held-out" in limit.figures[-1]["note"]
 
-    def alike(likeness: float | None, floor: float | None):
-        return lambda images: tuple(Recognised("new", None, None, likeness, floor) for _ in images)
+    def alike(likeness: float | None, threshold: float | None):
+        calibration = None if threshold is None else Calibration(threshold, 0.1, 0.2, 30, 40)
+        return lambda images: tuple(Recognised("new", None, None, likeness, calibration) for _ in images)
 
     monkeypatch.setattr(lab, "recognise", alike(0.2, 0.8))
     assert limits.unlike(lab).notes[0] == "Coloured noise: nearest pin only 0.20 alike: don't trust this answer."

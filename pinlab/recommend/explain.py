@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pinlab.cost import StageTimer
-from pinlab.recommend.floors import CoSave, Floor, Nearest, Popular
+from pinlab.recommend.baselines import Baseline
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.uploads import UploadEncoder
 from pinlab.recommend.variants import ModelVariant
@@ -39,7 +39,7 @@ STOP_WORDS = frozenset(_COMMON.split())
 
 
 def explain(
-    variant: ModelVariant | Floor, query: Query, pin: str, embeddings: Tensor | None, uploads: UploadEncoder
+    variant: ModelVariant | Baseline, query: Query, pin: str, embeddings: Tensor | None, uploads: UploadEncoder
 ) -> Evidence:
     """Evidence for one pin.
 
@@ -67,14 +67,8 @@ def explain(
     ]
     filled.sort(key=lambda share: -(share.change or 0.0))
     words = shared_words(shelf, query, pin)
-    return Evidence(variant.name, pin, score, _basis(variant), tuple(filled), words, len(boards))
-
-
-def _basis(variant: ModelVariant | Floor) -> str:
-    if isinstance(variant, ModelVariant):
-        return "model"
-    kinds = {Nearest: "centroid", CoSave: "saves", Popular: "popularity"}
-    return kinds.get(type(variant), "shuffle")
+    basis = "model" if isinstance(variant, ModelVariant) else variant.basis
+    return Evidence(variant.name, pin, score, basis, tuple(filled), words, len(boards))
 
 
 def question_parts(query: Query) -> list[tuple[Share, Query]]:
@@ -109,23 +103,17 @@ def _without(names: Sequence[str], place: int) -> tuple[str, ...]:
     return (*names[:place], *names[place + 1 :])
 
 
-def _askable(variant: ModelVariant | Floor, query: Query) -> bool:
+def _askable(variant: ModelVariant | Baseline, query: Query) -> bool:
     """Whether a reduced question still asks this variant something."""
     if isinstance(variant, ModelVariant):
         return bool(query.shown or query.images or query.text.strip())
-    if isinstance(variant, Nearest):
-        return bool(query.shown or query.images)
-    return bool(query.shown) or not variant.needs_pins
+    return variant.can_answer(query)
 
 
-def _shares(variant: ModelVariant | Floor, query: Query, row: int) -> tuple[list[Share], float]:
+def _shares(variant: ModelVariant | Baseline, query: Query, row: int) -> tuple[list[Share], float]:
     parts = question_parts(query)
-    if not isinstance(variant, (ModelVariant, Nearest, CoSave)):  # a count or a shuffle, whatever was asked
-        return [], float(variant.partial_scores(query, [query], row)[0])
-    reads_words = isinstance(variant, ModelVariant)
-    parts = [(share, left) for share, left in parts if reads_words or share.kind not in ("text", "turn")]
-    if isinstance(variant, CoSave):  # it knows no pictures, and a dislike only leaves the pin out
-        parts = [(share, left) for share, left in parts if share.kind in ("pin", "liked")]
+    if isinstance(variant, Baseline):
+        parts = [(share, left) for share, left in parts if share.kind in variant.reads]
     askable = [left for _, left in parts if _askable(variant, left)]
     whole, *rest = variant.partial_scores(query, [query, *askable], row).tolist()
     changes = iter(rest)
@@ -168,7 +156,7 @@ def _words_of(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold())) - STOP_WORDS
 
 
-def explain_in_words(variant: ModelVariant | Floor, query: Query, pin: str) -> Iterator[str] | None:
+def explain_in_words(variant: ModelVariant | Baseline, query: Query, pin: str) -> Iterator[str] | None:
     """The model's own sentence on why a pin fits, piece by piece, from the prompt that it answered.
 
     Returns:

@@ -4,9 +4,8 @@ Copies are found by the fingerprints of `catalog.near`, over the whole catalog. 
 are taken in small steps (`learn`) while the app already serves. Of 150 pins of the bundled lab a JPEG of quality 60 was
 told as a copy in 99 %, half the size in 96 %, with 5 % cropped off every side in 5 %: a crop is new here.
 
-`floor` is the 5th percentile of how alike the nearest other pin is to a catalog picture that is encoded as uploads
-are, bare: below it, an upload lies farther from everything here than 95 of 100 of the lab's own pictures do. Above it
-nothing is proved: on the bundled lab random noise is 0.58 to 0.71 alike to its nearest pin, where the floor is 0.61.
+Whether a new picture is like anything here is decided by a threshold that is calibrated on the lab's own pictures and
+on pictures from outside (`recommend.calibration`), measured here in small steps too where no calibration is stored.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ import numpy as np
 from pinlab.catalog.images import read_image
 from pinlab.catalog.near import COLOUR_STEP, HASH_BITS, fingerprint
 from pinlab.catalog.store import Catalog
-from pinlab.records import Recognised
+from pinlab.recommend.calibration import calibrate, foreign_pictures
+from pinlab.records import Calibration, Recognised
 
-SAMPLE, SAMPLE_SEED, PERCENTILE = 120, 0, 5.0
+SAMPLE, SAMPLE_SEED = 120, 0
 # Mean difference of the tiny colour pictures, in grey levels, up to which an equal hash means the same picture.
 SAME_COLOUR = 2.0
 Print = tuple[int, np.ndarray]
@@ -33,6 +33,7 @@ class Familiar:
         catalog: whose pictures are known.
         embed: uint8 pictures to float32 (n, E) embeddings, as uploads are embedded; None without a pin encoder.
         embeddings: gives float32 (N, E) of the catalog's pins, asked for when first needed.
+        stored: a calibration that need not be measured here.
     """
 
     def __init__(
@@ -40,12 +41,17 @@ class Familiar:
         catalog: Catalog,
         embed: Callable[[Sequence[np.ndarray]], np.ndarray] | None,
         embeddings: Callable[[], np.ndarray],
+        stored: Calibration | None = None,
     ) -> None:
         self.catalog, self.embed, self.embeddings = catalog, embed, embeddings
         self._prints: dict[str, Print] = {}
-        self._nearest: list[float] = []
+        self._inside: list[float] = []
+        self._outside: list[float] = []
+        self._calibration = stored
         rows = np.random.default_rng(SAMPLE_SEED).permutation(len(catalog))[:SAMPLE]
-        self._sample = [] if embed is None else [int(row) for row in rows]
+        measured = embed is not None and stored is None
+        self._own = [int(row) for row in rows] if measured else []
+        self._foreign = [make for _, make in foreign_pictures()] if measured else []
         self._index: tuple[np.ndarray, np.ndarray] | None = None
 
     def learn(self, pictures: int) -> bool:
@@ -53,10 +59,9 @@ class Familiar:
         left = [pin.id for pin in self.catalog.pins if pin.id not in self._prints][:pictures]
         for pin in left:
             self.print_of(pin)
-        if not left and self._sample:
-            self._measure(self._sample[: max(1, pictures // 6)])  # encoding one takes as long as six fingerprints
-            self._sample = self._sample[max(1, pictures // 6) :]
-        return bool(left or self._sample)
+        if not left and (self._own or self._foreign):
+            self._measure(max(1, pictures // 6))  # encoding one takes as long as six fingerprints
+        return bool(left or self._own or self._foreign)
 
     @property
     def learnt(self) -> float:
@@ -64,11 +69,11 @@ class Familiar:
         return len(self._prints) / max(1, len(self.catalog))
 
     @property
-    def floor(self) -> float | None:
-        """How alike the nearest pin is for all but 5 % of the lab's own pictures; None while that is unknown."""
-        if self._sample or not self._nearest:
-            return None
-        return float(np.percentile(self._nearest, PERCENTILE))
+    def calibration(self) -> Calibration | None:
+        """From which likeness on a picture counts as unlike the lab; None while that is unknown."""
+        if self._calibration is None and not self._own and not self._foreign:
+            self._calibration = calibrate(self._inside, self._outside)
+        return self._calibration
 
     def print_of(self, pin: str) -> Print:
         """The fingerprint of a pin's picture, taken once."""
@@ -83,7 +88,7 @@ class Familiar:
             return Recognised(kind, twin, None, None, None)
         likeness = self.embeddings() @ self.embed([image])[0]
         best = int(likeness.argmax())
-        return Recognised(kind, twin, self.catalog.pins[best].id, float(likeness[best]), self.floor)
+        return Recognised(kind, twin, self.catalog.pins[best].id, float(likeness[best]), self.calibration)
 
     def _twin(self, taken: Print) -> tuple[str, str | None]:
         if self.learnt < 1:
@@ -102,10 +107,26 @@ class Familiar:
         same = bits[best] == 0 and colour[best] <= SAME_COLOUR
         return "known" if same else "near", self.catalog.pins[best].id
 
-    def _measure(self, rows: Sequence[int]) -> None:
+    def likeness(self, pictures: Sequence[np.ndarray], rows: Sequence[int | None]) -> list[float]:
+        """Cosine of each picture with its nearest pin, but for the pin of its own row, if any."""
         assert self.embed is not None
+        cosines = self.embed(pictures) @ self.embeddings().T  # (n, N)
+        for line, row in zip(cosines, rows, strict=True):
+            if row is not None:
+                line[row] = -np.inf
+        return cosines.max(1).tolist()
+
+    def likeness_of_pins(self, rows: Sequence[int]) -> list[float]:
+        """The same of the catalog's own pictures, encoded bare."""
         pins = [self.catalog.pins[row].id for row in rows]
-        pictures = [read_image(self.catalog.image_bytes(pin), pin) for pin in pins]
-        likeness = self.embed(pictures) @ self.embeddings().T  # (n, N)
-        likeness[np.arange(len(rows)), list(rows)] = -np.inf
-        self._nearest.extend(likeness.max(1).tolist())
+        return self.likeness([read_image(self.catalog.image_bytes(pin), pin) for pin in pins], rows)
+
+    def _measure(self, pictures: int) -> None:
+        """The next pictures of the lab's sample; when all are done, the next from outside."""
+        if some := self._own[:pictures]:
+            self._inside += self.likeness_of_pins(some)
+            self._own = self._own[pictures:]
+        else:
+            made = [make() for make in self._foreign[:pictures]]
+            self._outside += self.likeness(made, [None] * len(made))
+            self._foreign = self._foreign[pictures:]

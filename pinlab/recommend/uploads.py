@@ -60,3 +60,53 @@ class UploadEncoder:
         with self._lock:
             self._encoder = self._encoder or self._load()
             return self._encoder
+
+
+@dataclass(frozen=True)
+class EncoderSpace:
+    """The pin encoder's space for `nearest`: the table's embeddings (N, E) on the CPU, bare words, bare pictures."""
+
+    items: Tensor
+    uploads: UploadEncoder
+
+    @property
+    def picture_gflops(self) -> float:
+        """GFLOPs of one picture."""
+        return gflops(SIDE)
+
+    def encode_words(self, texts: Sequence[str]) -> Tensor:
+        """float32 (n, E)."""
+        return self.uploads.embed_words(texts)
+
+    def encode_pictures(self, images: Sequence[np.ndarray]) -> Tensor:
+        """float32 (n, E)."""
+        return self.uploads.embed(images, StageTimer()).vectors.cpu()
+
+
+@dataclass(frozen=True)
+class FrozenPictures:
+    """Frozen picture features of all pins (N, P) for `frozen`."""
+
+    items: Tensor
+    encoders: FrozenEncoders
+
+    @property
+    def picture_gflops(self) -> float:
+        """GFLOPs of one picture."""
+        return gflops(SIDE)
+
+    def encode_pictures(self, images: Sequence[np.ndarray]) -> Tensor:
+        """float32 (n, P)."""
+        return self.encoders.pictures(images)[0]
+
+
+@dataclass(frozen=True)
+class FrozenWords:
+    """Frozen word features of all pins (N, W) for `frozen`; of a pin without words, those guessed from its picture."""
+
+    items: Tensor
+    encoders: FrozenEncoders
+
+    def encode_words(self, texts: Sequence[str]) -> Tensor:
+        """float32 (n, W)."""
+        return self.encoders.words(texts)

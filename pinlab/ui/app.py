@@ -24,6 +24,7 @@ from pinlab.ui.answers import ask, one_at_a_time
 from pinlab.ui.cards import Deck
 from pinlab.ui.columns import MapData
 from pinlab.ui.models import Sources
+from pinlab.ui.opening import first_board, first_pair
 from pinlab.ui.theme import make_theme, map_colours
 from pinlab.ui.uploads import LEARN_STEP
 from pinlab.ui.widgets import widget
@@ -79,8 +80,8 @@ def prepare(lab: Lab) -> None:
 
 def warm_up(lab: Lab) -> None:
     """Load the two models the page opens with and answer once, so that the first visitor need not wait for that."""
-    board = compare.first_board(lab)
-    for name in compare.first_pair([info.name for info in lab.variants()]):
+    board = first_board(lab)
+    for name in first_pair([info.name for info in lab.variants()]):
         if board:
             ask(lab, name, lab.board_query(board), 1)
 

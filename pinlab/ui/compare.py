@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +11,7 @@ import gradio as gr
 from pinlab.ui import apart, cards, inputs, kept, refine, runs, state, text, verdict, why
 from pinlab.ui.asking import View, question_key, recommend, show_answers, shown_strip, tell_failure
 from pinlab.ui.cards import Deck
+from pinlab.ui.opening import first_board, first_pair
 from pinlab.ui.question import new_thread, read_thread
 from pinlab.ui.scoreboard import lab_report
 from pinlab.ui.taste import new_taste
@@ -19,20 +20,7 @@ from pinlab.ui.widgets import ANSWERS, LAST, QUICK, RUNS, widget
 if TYPE_CHECKING:
     from pinlab.lab import Lab
 
-FIRST_BOARD = "halloween"
 ASKING = "(...question) => window.PinLab.asking(...question)"
-
-
-def first_board(lab: Lab) -> str:
-    """The board shown at load: the one titled or called "halloween", else the first scored one."""
-    by_title = {b.title.casefold(): b.id for b in reversed(lab.catalog.boards)}
-    boards = (FIRST_BOARD, by_title.get(FIRST_BOARD), *lab.split.scored, *lab.catalog.board)
-    return next((b for b in boards if b in lab.catalog.board), "")
-
-
-def first_pair(names: Sequence[str]) -> tuple[str, str]:
-    """full and swapped where the lab has them, else its first and last variant."""
-    return "full" if "full" in names else names[0], "swapped" if "swapped" in names else names[-1]
 
 
 def limit_boards(lab: Lab, only: bool, board: str, left: str, right: str) -> tuple[dict, dict]:

@@ -22,7 +22,6 @@ from PIL import Image, ImageDraw, ImageFont
 from pinlab.catalog.images import encode_webp, read_image
 from pinlab.measure.report import read_rows
 from pinlab.measure.robustness import CHANGES, UNCHANGED
-from pinlab.recommend.familiar import SAMPLE
 from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.about import interval
@@ -204,19 +203,26 @@ def _cold(lab: Lab, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 
 
 def unlike(lab: Lab) -> Limit:
-    """How alike to their nearest pin pictures of nothing are, beside the floor that an upload on the Compare page is
-    held against (`Familiar`). What is left of the lab's pictures is looked at first: some 20 s after a start."""
+    """How alike to their nearest pin pictures of nothing are, beside the threshold that an upload on the Compare page
+    is held against (`Familiar`). What is left of the lab's pictures is looked at first: some 20 s after a start."""
     made, examples = {text.LIMIT_STRANGE[name]: make for name, make in STRANGE.items()}, strange_examples()
     while lab.learn_pictures(LEARN_STEP):
         pass
     found = dict(zip(made, lab.recognise([make() for make in made.values()]), strict=True))
-    floor = next((one.floor for one in found.values()), None)
-    if floor is None:
+    known = next((one.calibration for one in found.values()), None)
+    if known is None:
         return Limit("unlike", examples=examples)
     alike = {name: f"{one.likeness:.2f}" for name, one in found.items()}
     figures = [_figure(text.LIMIT_NEAREST.format(name=name), likeness) for name, likeness in alike.items()]
-    note = text.LIMIT_THRESHOLD_NOTE.format(n=min(SAMPLE, len(lab.catalog)))
-    figures.append(_figure(text.LIMIT_THRESHOLD, f"{floor:.2f}", note=note))
+    inside, outside = (
+        note.format(n=n)
+        for note, n in ((text.LIMIT_ALARMS_NOTE, known.inside), (text.LIMIT_MISSES_NOTE, known.outside))
+    )
+    figures += [
+        _figure(text.LIMIT_THRESHOLD, f"{known.threshold:.2f}"),
+        _figure(text.LIMIT_ALARMS, f"{known.false_alarms:.0%}", note=inside),
+        _figure(text.LIMIT_MISSES, f"{known.misses:.0%}", note=outside),
+    ]
     notes = [
         (text.LIMIT_UNLIKE_NOTE if one.far else text.LIMIT_LIKE_NOTE).format(name=name, alike=alike[name])
         for name, one in found.items()

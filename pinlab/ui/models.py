@@ -21,7 +21,8 @@ from pinlab.models import released
 from pinlab.records import PinLabError
 from pinlab.ui import text
 from pinlab.ui.cards import Deck, clean
-from pinlab.ui.compare import Page, first_pair, model_choices
+from pinlab.ui.compare import Page, model_choices
+from pinlab.ui.opening import first_pair
 from pinlab.ui.scoreboard import heading, paragraph, table
 from pinlab.ui.widgets import QUICK, widget
 

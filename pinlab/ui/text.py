@@ -106,8 +106,8 @@ WHY_COMPUTED_NOTE = (
 )
 WHY_BASIS = {
     "model": "{model} scores {score} here: how well its vector of the question fits its vector of this pin.",
-    "centroid": "Nearest scores {score}: the cosine with the mean embedding of what was shown.",
-    "saves": "Co-save scores {score}: shared boards, counted over the train saves. No picture and no word is read.",
+    "centroid": "{model} scores {score}: the cosine with the mean vector of what was shown and of the words.",
+    "saves": "{model} scores {score}, from the train saves alone. No picture and no word is read.",
     "popularity": "Popular only counts train saves: {saves} for this pin. The question plays no part.",
     "shuffle": "Random is a shuffle. There is no reason.",
 }
@@ -164,10 +164,14 @@ UPLOAD_KINDS = {
 UPLOAD_CHARGED = "Its pin encoder encodes it once, and that is charged above, also when the picture is known."
 UPLOAD_LIKE = "nearest pin “{title}”, {likeness} alike"
 UPLOAD_FAR = (
-    "Nearest pin only {likeness} alike, below {floor}, which 95 % of this lab's own pictures reach: "
-    "don't trust this answer."
+    "Its nearest pin is only {likeness} alike, below {threshold}: this lab seems to hold nothing like it. "
+    "Don't trust this answer."
 )
-UPLOAD_FLOOR = "95 % of this lab's own pictures reach {floor} with another pin. Reaching it proves nothing: noise can."
+UPLOAD_CALIBRATION = (
+    "A picture whose nearest pin is less than {threshold} alike counts as unlike this lab. Measured on pictures that "
+    "were held out: {alarms} of this lab's own ({inside}) count so by mistake, and {misses} of those from outside "
+    "({outside}: photographs, noise, gradients, text) go unnoticed."
+)
 UPLOAD_NAME = "Picture {number}"
 
 APART_LABEL = "Only boards where they disagree"
@@ -684,9 +688,8 @@ LIMITS = {
     ),
     "unlike": (
         "Uploads unlike anything in the lab",
-        "swapped answers every upload, also one that nothing here is like. Below the threshold don't trust the answer: "
-        "only 5 % of this lab's own pictures, uploaded alone, are so unlike their nearest pin. Above it nothing is "
-        "promised.",
+        "swapped answers every upload, also one that nothing here is like. Below the threshold don't trust the answer. "
+        "The threshold balances two errors, and both were measured on pictures that were held out.",
     ),
     "cold": (
         "New pins that nobody has saved",
@@ -702,7 +705,9 @@ LIMIT_LOST, LIMIT_LOST_VALUE = "Boards where full is better", "{loss} of {boards
 LIMIT_BOARDS_MEAN, LIMIT_BOARDS_NOTE = "{name}, Recall@10", "mean over {n} boards, no interval"
 LIMIT_STALE, LIMIT_FRESH = "{share} of the pins out of date", "table up to date"
 LIMIT_NEAREST, LIMIT_THRESHOLD = "{name}: its nearest pin", "Threshold"
-LIMIT_THRESHOLD_NOTE = "5th percentile over {n} pictures of this lab"
+LIMIT_ALARMS, LIMIT_ALARMS_NOTE = "False alarms", "{n} held-out pictures of this lab"
+LIMIT_MISSES = "Not noticed"
+LIMIT_MISSES_NOTE = "{n} held-out pictures from outside: photographs, noise, gradients, text"
 LIMIT_UNLIKE_NOTE = "{name}: nearest pin only {alike} alike: don't trust this answer."
 LIMIT_LIKE_NOTE = "{name}: nearest pin {alike} alike, which is above the threshold: similarity gives no warning here."
 LIMIT_NOT_BEHIND = "On these boards swapped is not behind full: no failure of this kind was found in this lab."

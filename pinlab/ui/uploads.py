@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pinlab.records import Query, Recognised
+from pinlab.records import Calibration, Query, Recognised
 from pinlab.ui import text
 from pinlab.ui.cards import clean
 
@@ -20,10 +20,27 @@ def uploads_view(deck: Deck, query: Query | None, names: tuple[str, str]) -> dic
         return {"title": "", "rows": [], "notes": []}
     found = deck.lab.recognise(query.images)
     notes = [text.UPLOAD_CHARGED]
-    if floor := next((one.floor for one in found if one.floor is not None), None):
-        notes.append(text.UPLOAD_FLOOR.format(floor=f"{floor:.2f}"))
+    if known := next((one.calibration for one in found if one.calibration), None):
+        notes.append(calibration_words(known))
     rows = [_row(deck, number, one) for number, one in enumerate(found, 1)]
     return {"title": text.UPLOADS_TITLE, "rows": rows, "notes": notes}
+
+
+def _far(found: Recognised) -> str:
+    if not found.far or found.calibration is None:
+        return ""
+    return text.UPLOAD_FAR.format(likeness=f"{found.likeness:.2f}", threshold=f"{found.calibration.threshold:.2f}")
+
+
+def calibration_words(known: Calibration) -> str:
+    """From which likeness on a picture counts as unlike the lab, and how often that is wrong."""
+    return text.UPLOAD_CALIBRATION.format(
+        threshold=f"{known.threshold:.2f}",
+        alarms=f"{known.false_alarms:.0%}",
+        inside=known.inside,
+        misses=f"{known.misses:.0%}",
+        outside=known.outside,
+    )
 
 
 def _row(deck: Deck, number: int, found: Recognised) -> dict:
@@ -33,7 +50,7 @@ def _row(deck: Deck, number: int, found: Recognised) -> dict:
         "kind": found.kind,
         "words": text.UPLOAD_KINDS[found.kind].format(title=_title(deck, found.twin)),
         "near": text.UPLOAD_LIKE.format(title=_title(deck, found.nearest), likeness=likeness) if likeness else "",
-        "far": text.UPLOAD_FAR.format(likeness=likeness, floor=f"{found.floor:.2f}") if found.far else "",
+        "far": _far(found),
         "pins": deck.pins(dict.fromkeys(pin for pin in (found.twin, found.nearest) if pin)),
     }
 
