@@ -13,10 +13,11 @@ import toy
 
 from pinlab import assessment
 from pinlab.catalog.images import read_image
+from pinlab.catalog.tasks import task_cases
 from pinlab.lab import open_lab
 from pinlab.measure import ablation
 from pinlab.measure.ablation import Ablation, full_ablations, run_ablations, stale_variants, swapped_ablations
-from pinlab.measure.accuracy import BoardScore, board_cases, score_boards
+from pinlab.measure.accuracy import BoardScore, score_boards
 from pinlab.measure.comparison import compare_files
 from pinlab.measure.depth import Depth, boards_of_note, look_into
 from pinlab.measure.remembered import Remembered, ScoreStore
@@ -35,7 +36,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def cases(lab):
-    return board_cases(lab.catalog, lab.split)
+    return task_cases(lab.catalog, lab.split, "pins")
 
 
 def ablated(found: list[Ablation], name: str) -> Ablation:
