@@ -161,7 +161,7 @@ class ByColour:
 
 
 def test_uploads_are_compared_with_the_answer_to_the_unchanged_picture(lab) -> None:
-    found = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 12)["by colour"]
+    found = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 12)[0]["by colour"]
     assert list(found) == list(CHANGES)
     assert found[UNCHANGED]["overlap_at_10"] == found[UNCHANGED]["rbo"] == found[UNCHANGED]["own_pin_at_10"] == 1.0
     assert found["JPEG 60"]["own_pin_at_10"] == 1.0  # compression hardly moves a mean colour
@@ -173,7 +173,7 @@ def test_uploads_are_compared_with_the_answer_to_the_unchanged_picture(lab) -> N
         low, high = changed[f"{name}_interval"]
         assert low <= changed[f"{name}_at_10"] <= high
     assert changed["overlap_interval"][0] < changed["overlap_interval"][1]
-    one = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 1)["by colour"]["recoloured"]
+    one = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 1)[0]["by colour"]["recoloured"]
     assert one["overlap_interval"] == one["own_pin_interval"] == (None, None)
 
 
@@ -187,7 +187,7 @@ def test_the_hits_that_share_a_board_with_the_upload_are_counted_by_hand(lab) ->
         hits = [h.pin for h in variant.answer(Query(images=(picture,)), 10).hits if h.pin != pin]
         if friends:
             shares.append(sum(hit in friends for hit in hits) / len(hits))
-    found = robustness({"by colour": variant}, lab.catalog, lab.split, 12)["by colour"][UNCHANGED]
+    found = robustness({"by colour": variant}, lab.catalog, lab.split, 12)[0]["by colour"][UNCHANGED]
     assert found["same_board_at_10"] == pytest.approx(np.mean(shares))
 
 
