@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pinlab.catalog.tasks import TASKS
 from pinlab.cost import StageTimer
 from pinlab.recommend.feedback import push
 from pinlab.recommend.shelf import Shelf
@@ -21,6 +22,7 @@ class Floor:
 
     name = ""
     needs_pins = False
+    tasks = frozenset(TASKS)
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
@@ -57,6 +59,7 @@ class CoSave(Floor):
 
     name = "cosave"
     needs_pins = True
+    tasks = frozenset(TASKS) - {"words"}
 
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
@@ -103,6 +106,7 @@ class Nearest(Floor):
     """Centroid of pin embeddings, cosine with every pin's. No language model: the honest floor."""
 
     name = "nearest"
+    tasks = frozenset(TASKS) - {"words"}
 
     def __init__(self, shelf: Shelf, embeddings: Tensor, uploads: UploadEncoder) -> None:
         super().__init__(shelf)
