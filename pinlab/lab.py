@@ -28,6 +28,8 @@ from pinlab.catalog.images import read_image
 from pinlab.catalog.split import Split, read_split
 from pinlab.catalog.store import Catalog, read_catalog
 from pinlab.cost import StageTimer
+from pinlab.embed.frozen import NAME as FROZEN
+from pinlab.embed.frozen import read_frozen
 from pinlab.embed.items import read_items
 from pinlab.embed.keys import content_keys, items_key, table_key
 from pinlab.embed.neighbours import neighbour_overlap
@@ -66,7 +68,7 @@ from pinlab.recommend.guest import load_guest
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.tuning import BASELINES, make_baseline, read_settings
 from pinlab.recommend.uploads import EncoderSpace, FrozenPictures, FrozenWords, UploadEncoder
-from pinlab.recommend.variants import CachedVariant, FullVariant, PooledVariant, SwappedVariant
+from pinlab.recommend.variants import MEAN, CachedVariant, FullVariant, ItemsVariant, PooledVariant, SwappedVariant
 from pinlab.records import Answer, Evidence, Hit, PinLabError, Query, Recognised
 
 Variant = FullVariant | SwappedVariant | Baseline
@@ -92,14 +94,20 @@ VARIANTS = (
     VariantInfo("pooled-4", "Pooled 4", "Full's visual tokens averaged to four, offline", "4 + text", False),
     VariantInfo("pooled-16", "Pooled 16", "Full's visual tokens averaged to sixteen, offline", "16 + text", False),
     VariantInfo("base", "Base", "Never saw a board: a stand-in for off-the-shelf, trained here", "{all} + text", True),
+    VariantInfo("full-items", "Full, items", "Two towers: the mean of full's stored item vectors", "-", False),
     VariantInfo("nearest", "Nearest", "No language model: centroid of pin embeddings", "-", False),
+    VariantInfo("frozen", "Frozen", "Nothing trained: centroid of frozen picture and word features", "-", False),
+    VariantInfo("itemknn", "ItemKNN", "No model: neighbours by the train saves alone", "-", False),
+    VariantInfo("ease", "EASE", "A linear model of the train saves alone", "-", False),
+    VariantInfo("tfidf", "TF-IDF", "No model: character n-grams of titles and descriptions", "-", False),
     VariantInfo("cosave", "Co-save", "No model: what was saved together in the train saves", "-", False),
     VariantInfo("popular", "Popular", "The pins with the most train saves", "-", False),
     VariantInfo("random", "Random", "A shuffle", "-", False),
 )
-FLOORS_WITHOUT_MODELS = ("cosave", "popular", "random")
-WITHOUT_TEXT_STACK = (*FLOORS_WITHOUT_MODELS, "nearest")
-SEEING = ("base", "full", "cached", "shallow", *POOLED_SIDES)  # variants that have a tower in memory
+FLOORS_WITHOUT_MODELS = ("itemknn", "ease", "tfidf", "cosave", "popular", "random")
+WITHOUT_TEXT_STACK = (*FLOORS_WITHOUT_MODELS, "nearest", "frozen")
+SEEING = ("base", "full", "full-items", "cached", "shallow", *POOLED_SIDES)  # variants that have a tower in memory
+FOLDERS = {"cached": "full", "full-items": "full"}  # variants that another model folder holds
 AS_RELEASED = "A released checkpoint as it is: it never saw a board of this lab"
 UNLOAD = "unload another model, choose a smaller one, or use a larger machine"
 
@@ -265,7 +273,7 @@ class Lab:
             if one not in WITHOUT_TEXT_STACK
         }
         if name not in held:
-            folder = self.path / "models" / ("full" if name == "cached" else name)
+            folder = self.path / "models" / FOLDERS.get(name, name)
             weights = bytes_needed(folder, self.weights, vision_layer=name in SEEING)
             return ModelMemory(name, None, weights + self._store_bytes(name))
         theirs = {pointer for one, sizes in held.items() if one != name for pointer in sizes}
@@ -404,8 +412,7 @@ class Lab:
         if baseline == "nearest":
             return (EncoderSpace(self.embeddings.cpu(), self._uploads),)
         if baseline == "frozen":
-            key = {"frozen": self.encoders.key, "catalog": self.catalog.content_hash[:16]}
-            features = read_frozen(self.path / "embeddings" / FROZEN, key)
+            features = read_frozen(self.path / "embeddings" / FROZEN, self.frozen_key)
             return FrozenPictures(features.picture, self.encoders), FrozenWords(features.words, self.encoders)
         return ()
 
@@ -418,6 +425,11 @@ class Lab:
         picture, guess = (torch.cat(parts) for parts in zip(*seen, strict=True))
         texts = [pin.text for pin in self.catalog.pins]
         return PinContent(FrozenFeatures(picture, guess, self.encoders.words(texts)), ngrams(texts))
+
+    @property
+    def frozen_key(self) -> dict[str, str]:
+        """Key of the stored frozen features."""
+        return {"frozen": self.encoders.key, "catalog": self.catalog.content_hash[:16]}
 
     @property
     def table_key(self) -> dict[str, str]:
@@ -436,7 +448,7 @@ class Lab:
         return read_items(path, self.items_key(model)).to(self.torch_device)
 
     def items_key(self, model: str) -> dict[str, str]:
-        """Key of a model folder's item vectors: all that changes them, which for `swapped` includes the embedding table."""
+        """Key of a model folder's item vectors: all that changes them; for `swapped` the embedding table does, too."""
         key = items_key(weights_hash(self.path / "models" / model), self.catalog, self.side)
         return key | self.table_key if model.startswith("swapped") else key
 
@@ -450,7 +462,10 @@ class Lab:
         return runs
 
     def _has(self, name: str, trained: Sequence[str]) -> bool:
-        needed = {"cached": ["full"], "nearest": ["pin-encoder"], "swapped": ["swapped", "pin-encoder"]}
+        if name == "frozen":
+            return (self.path / "embeddings" / FROZEN).is_file()
+        needed = {variant: [folder] for variant, folder in FOLDERS.items()}
+        needed |= {"nearest": ["pin-encoder"], "swapped": ["swapped", "pin-encoder"]}
         if name in FLOORS_WITHOUT_MODELS:
             return True
         if name in ("shallow", *POOLED_SIDES):  # they stand on, and show what is seen by, the tower of `full`
@@ -462,7 +477,7 @@ class Lab:
             raise PinLabError(f"{name} is not trained in {self.path}; run `python -m pinlab train {self.path}`")
         if name in BASELINES:
             return make_baseline(name, self.shelf, read_settings(self.path / "models"), *self.spaces(name))
-        return self._load_model(name, "full" if name == "cached" else name)
+        return self._load_model(name, FOLDERS.get(name, name))
 
     def _load_model(self, name: str, folder: str) -> Variant:
         variant = self._made(name, folder)
@@ -473,7 +488,7 @@ class Lab:
     def _made(self, name: str, folder: str) -> FullVariant | SwappedVariant:
         path = self.path / "models" / folder
         self._require(name, path)
-        backbone, extra = load_backbone(path, vision_layer=folder in SEEING, weights=self.weights)
+        backbone, extra = load_backbone(path, vision_layer=name in SEEING, weights=self.weights)
         builder = PromptBuilder(load_tokenizer(path))
         form = json.loads((path / "training.json").read_text())["query"]
         shared = (name, self.shelf, backbone, builder, self.items(folder), threading.Lock(), form)
@@ -486,6 +501,8 @@ class Lab:
             side = POOLED_SIDES[name]
             seen["stored"] = lambda: self._pooled_outputs(side)
             return PooledVariant(*shared, **seen, tokens_side=side)
+        if name == "full-items":
+            return ItemsVariant(*shared[:-1], MEAN, **seen)
         return (CachedVariant if name == "cached" else FullVariant)(*shared, **seen)
 
     def _require(self, name: str, folder: Path) -> None:

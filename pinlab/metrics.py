@@ -263,6 +263,27 @@ CARDS: dict[str, MetricCard] = {
             _TIES, _SHORT, "A board without cold held-out pins is left out, not counted as 0.", True,
         ),
         MetricCard(
+            "words_recall", "Recall, words", "Does an unseen board title bring back the pins that people saved there?",
+            "Recall of the answer to the title alone; mean over the boards whose titles no training read",
+            _TIES, _SHORT, _LEFT_OUT, True,
+        ),
+        MetricCard(
+            "paraphrases_recall", "Recall, paraphrases", "And the title in other words, written by hand?",
+            "as Recall, words, with a paraphrase in place of the title",
+            _TIES, _SHORT, _LEFT_OUT, True,
+        ),
+        MetricCard(
+            "pins_words_recall", "Recall, pins and words", "Do words steer what the pins ask for?",
+            "Recall of the answer to pins of one board and the title of another over held-out pins of both; mean over "
+            "such queries",
+            _TIES, _SHORT, "Only boards with a common held-out pin are asked about.", True,
+        ),
+        MetricCard(
+            "refine_recall", "Recall, follow-up", "Does a follow-up steer the answer to the pins?",
+            "as Recall, pins and words, with the title as a second turn",
+            _TIES, _SHORT, "Only boards with a common held-out pin are asked about.", True,
+        ),
+        MetricCard(
             "ndcg", "nDCG", "Do the saved pins stand near the top?",
             "sum of 1 / log2(rank + 1) over held-out pins in the top k / the same sum of an ideal list of min(k, "
             "held-out) pins; mean over boards",

@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 
-from pinlab.embed.keys import content_keys, table_key
+from pinlab.embed.keys import content_keys
 from pinlab.embed.table import read_table
 from pinlab.lab import Lab
 from pinlab.measure.evaluate import plain
@@ -75,7 +75,7 @@ def write_swapped(lab: Lab, folder: Path) -> None:
     encoder = weights_hash(models / "pin-encoder")
     table = read_table(lab.path / "embeddings" / "pins.safetensors")
     ids = [pin.id for pin in lab.catalog.pins]
-    codes, scales = table.stored(ids, content_keys(lab.catalog), table_key(encoder, lab.split, lab.side))
+    codes, scales = table.stored(ids, content_keys(lab.catalog), lab.table_key)
     provenance = {
         "catalog": lab.catalog.content_hash[:16],
         "swapped": weights_hash(models / EXPORTED),

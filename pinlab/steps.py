@@ -15,6 +15,8 @@ from tqdm import tqdm
 from pinlab.catalog.folder import build_folder
 from pinlab.catalog.lab_files import write_lab
 from pinlab.catalog.store import Catalog
+from pinlab.embed.frozen import NAME as FROZEN
+from pinlab.embed.frozen import write_frozen
 from pinlab.embed.items import read_items, write_items
 from pinlab.embed.keys import content_keys
 from pinlab.embed.project import make_map, write_map
@@ -53,8 +55,7 @@ def embed_lab(lab: Lab) -> None:
     """The embedding table and the item vectors of every model; what is fresh stays."""
     trained = lab.trained()
     pictures = _Pictures(lab)
-    if "pin-encoder" in trained:
-        _write_table(lab)
+    _write_table(lab, "pin-encoder" in trained)
     for name in tqdm([n for n in trained if n != "pin-encoder"], desc="item vectors"):
         path, key = lab.path / "embeddings" / f"items-{name}.safetensors", lab.items_key(name)
         if not _is_fresh(path, key):
@@ -77,9 +78,14 @@ class _Pictures:
         return self._features[tower]
 
 
-def _write_table(lab: Lab) -> None:
+def _write_table(lab: Lab, encodes: bool) -> None:
+    """Frozen features, and the embedding table where there is a pin encoder."""
+    content = lab.pin_content()
+    write_frozen(lab.path / "embeddings" / FROZEN, content.features, lab.frozen_key)
+    if not encodes:
+        return
     encoder, graph = load_encoder(lab.path / "models" / "pin-encoder"), SaveGraph(training_set(lab.catalog, lab.split))
-    codes, scales = quantise(embed_all(encoder, lab.pin_content(), graph, None))
+    codes, scales = quantise(embed_all(encoder, content, graph, None))
     path = lab.path / "embeddings" / "pins.safetensors"
     write_table(EmbeddingTable(lab.table_key, content_keys(lab.catalog), codes, scales), path)
 

@@ -420,6 +420,8 @@ def _base_of(lab: Path, wanted: str | None) -> tuple[str, released.Source]:
         base = wanted or released.BUNDLED
         return base, released.find(base)
     source = source_of(folder)
+    if source is None:
+        raise PinLabError(f"{folder} points to no checkpoint; delete {lab / 'models'} and {lab / 'runs'}, and train again")
     if wanted is not None and not released.is_same(wanted, source):
         raise PinLabError(
             f"--base {wanted}: the models of {lab} were made from {source.name}; leave --base out to go on with it, "

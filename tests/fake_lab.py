@@ -274,7 +274,7 @@ def example_report() -> dict:
 
     def pair(diff: float, verdict: str) -> dict:
         one = {"diff": diff, "low": diff - 0.01, "high": diff + 0.01, "relative": 0.03, "win": 9, "tie": 5, "loss": 4}
-        return {"recall_at_10": one | {"verdict": verdict}, "strict_recall_at_10": one | {"verdict": "undecided"}}
+        return {"pins": one | {"verdict": verdict}, "strict": one | {"verdict": "undecided"}}
 
     return {
         "lab": "toy-lab",

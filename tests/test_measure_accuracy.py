@@ -12,7 +12,8 @@ from test_measure_evaluate import Fake, make_lab, random_variant
 
 from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
-from pinlab.measure.accuracy import BOARD_METRICS, KS, board_cases, pin_facts, rows_of, score_boards, values_of
+from pinlab.catalog.tasks import task_cases
+from pinlab.measure.accuracy import BOARD_METRICS, KS, pin_facts, rows_of, score_boards, values_of
 from pinlab.measure.evaluate import METHODS, METRICS, evaluate
 from pinlab.measure.report import read_rows, write_report
 from pinlab.metrics import card_of
@@ -98,7 +99,7 @@ def test_only_train_saves_count_as_popularity():
     variant = random_variant("swapped", catalog, split, 2)
     blind = dataclasses.replace(split, test=dict.fromkeys(split.test, ()), validation=dict.fromkeys(split.test, ()))
     assert pin_facts(catalog, split) == pin_facts(catalog, blind)
-    cases = board_cases(catalog, split)
+    cases = task_cases(catalog, split, "pins")
     assert score_boards(variant, catalog, cases, facts=pin_facts(catalog, split))[0].metrics["novelty_at_10"]
     without = score_boards(variant, catalog, cases)
     assert {score.metrics["novelty_at_10"] for score in without} == {None}
@@ -138,7 +139,7 @@ def test_a_train_pin_among_the_candidates_would_be_seen():
     vectors = unit_rows(60)
     assert measured(catalog, split, honest, embeddings=vectors) == measured(catalog, split, echo, embeddings=vectors)
     # 5 of 60 pins are no candidates: at k = 50, five places would be taken from others.
-    for score in score_boards(echo, catalog, board_cases(catalog, split)):
+    for score in score_boards(echo, catalog, task_cases(catalog, split, "pins")):
         assert not set(score.hits) & {*split.train[score.case.board], *split.validation[score.case.board]}
 
 
@@ -217,14 +218,15 @@ def test_embeddings_that_do_not_fit_are_refused():
 def test_every_metric_of_the_report_has_a_card_and_a_method():
     catalog, split = make_lab(40, 6, 1)
     report, _ = evaluate({"swapped": random_variant("swapped", catalog, split, 1)}, catalog, split, timed_boards=0)
+    asked = {"words_recall_at_10", "pins_words_recall_at_10", "refine_recall_at_10"}
     held = [name for name in report["variants"]["swapped"] if "_at_" in name]
-    assert set(held) == {*METRICS, "coverage_at_10", "popularity_gini_at_10"}
+    assert set(held) == {*METRICS, *asked, "coverage_at_10", "popularity_gini_at_10"}
     for name in held:
         assert card_of(name).title
         assert METHODS[name] == report["methods"][name] == "measured"
     for k in (5, 10, 20, 50):
         assert {f"{name}_at_{k}" for name in ("recall", "ndcg", "mrr", "hit")} <= set(held)
-    assert set(report["counts"]) == set(METRICS)
+    assert set(report["counts"]) == {*METRICS, *asked}
 
 
 def test_every_metric_of_a_board_is_in_the_rows_on_disk(tmp_path):
@@ -233,8 +235,10 @@ def test_every_metric_of_a_board_is_in_the_rows_on_disk(tmp_path):
     for embeddings in (None, unit_rows(40)):
         report, rows = evaluate(variants, catalog, split, timed_boards=0, embeddings=embeddings)
         write_report(report, rows, tmp_path)
-        assert read_rows(tmp_path) == rows
+        assert [row | {"latency_ms": None} for row in rows] == read_rows(tmp_path) == read_rows(tmp_path, "pins")
+        assert read_rows(tmp_path, "words") == []
         assert set(BOARD_METRICS) <= set(rows[0])
         assert (rows[0]["diversity_at_10"] is None) == (embeddings is None)
-    scores = score_boards(variants["swapped"], catalog, board_cases(catalog, split), facts=pin_facts(catalog, split))
+    cases = task_cases(catalog, split, "pins")
+    scores = score_boards(variants["swapped"], catalog, cases, facts=pin_facts(catalog, split))
     assert [row["ndcg_at_20"] for row in rows_of("x", scores)] == [row["ndcg_at_20"] for row in rows]

@@ -11,6 +11,7 @@ import pytest
 
 from pinlab import __main__ as command_line
 from pinlab.measure.comparison import compare_files, compare_reports, comparison_lines
+from pinlab.measure.evaluate import FORMAT
 from pinlab.measure.report import write_report
 from pinlab.measure.statistics import compare, estimate
 from pinlab.records import PinLabError
@@ -27,7 +28,8 @@ def made(seed: int, lift: float = 0.0, names: tuple[str, ...] = ("full", "swappe
         recall = rng.choice([0.0, 0.25, 0.5, 0.75], BOARDS) + lift
         strict = [float(value) if board % 3 == 0 else None for board, value in enumerate(recall * 0.5)]
         for board in range(BOARDS):
-            row = {"board": f"b{board:02d}", "variant": name, "kind": "folder", "size": 9, "query_pins": 5}
+            row = {"task": "pins", "board": f"b{board:02d}", "other": "", "variant": name}
+            row |= {"kind": "folder", "size": 9, "query_pins": 5}
             row |= {"cluster": CLUSTERS[board], "held_out": 2, "found": 1, "hits": [], "ndcg_at_10": 0.1}
             row |= {"mrr_at_10": 0.1, "hit_at_10": 0.1, "strict_held_out": 1, "cold_held_out": 0}
             rows.append(row | {"recall_at_10": float(recall[board]), "strict_recall_at_10": strict[board]})
@@ -42,7 +44,7 @@ def made(seed: int, lift: float = 0.0, names: tuple[str, ...] = ("full", "swappe
     made_with = {"catalog": "c0ffee", "split_seed": 0, "commit": "abc1234", "device": "cpu", "dtype": "float32"}
     made_with["processor"] = "a processor"
     report = {
-        "lab": "toy", "format": 1, "pins": 90, "boards": BOARDS, "clusters": 20, "variants": variants, "pairs": {},
+        "lab": "toy", "format": FORMAT, "pins": 90, "boards": BOARDS, "clusters": 20, "variants": variants, "pairs": {},
         "workload": {"boards": 30, "pins": 10, "k": 10}, "statistics": {"margin": 0.05, "seed": 3, "resamples": 500},
         "provenance": made_with | {"threads": 2, "date": "2026-11-24"},
     }  # fmt: skip

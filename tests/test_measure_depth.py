@@ -13,10 +13,11 @@ import toy
 
 from pinlab import assessment
 from pinlab.catalog.images import read_image
+from pinlab.catalog.tasks import task_cases
 from pinlab.lab import open_lab
 from pinlab.measure import ablation
 from pinlab.measure.ablation import Ablation, full_ablations, run_ablations, stale_variants, swapped_ablations
-from pinlab.measure.accuracy import BoardScore, board_cases, score_boards
+from pinlab.measure.accuracy import BoardScore, score_boards
 from pinlab.measure.comparison import compare_files
 from pinlab.measure.depth import Depth, boards_of_note, look_into
 from pinlab.measure.remembered import Remembered, ScoreStore
@@ -35,7 +36,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def cases(lab):
-    return board_cases(lab.catalog, lab.split)
+    return task_cases(lab.catalog, lab.split, "pins")
 
 
 def ablated(found: list[Ablation], name: str) -> Ablation:
@@ -160,7 +161,7 @@ class ByColour:
 
 
 def test_uploads_are_compared_with_the_answer_to_the_unchanged_picture(lab) -> None:
-    found = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 12)["by colour"]
+    found = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 12)[0]["by colour"]
     assert list(found) == list(CHANGES)
     assert found[UNCHANGED]["overlap_at_10"] == found[UNCHANGED]["rbo"] == found[UNCHANGED]["own_pin_at_10"] == 1.0
     assert found["JPEG 60"]["own_pin_at_10"] == 1.0  # compression hardly moves a mean colour
@@ -172,7 +173,7 @@ def test_uploads_are_compared_with_the_answer_to_the_unchanged_picture(lab) -> N
         low, high = changed[f"{name}_interval"]
         assert low <= changed[f"{name}_at_10"] <= high
     assert changed["overlap_interval"][0] < changed["overlap_interval"][1]
-    one = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 1)["by colour"]["recoloured"]
+    one = robustness({"by colour": ByColour(lab.catalog)}, lab.catalog, lab.split, 1)[0]["by colour"]["recoloured"]
     assert one["overlap_interval"] == one["own_pin_interval"] == (None, None)
 
 
@@ -186,7 +187,7 @@ def test_the_hits_that_share_a_board_with_the_upload_are_counted_by_hand(lab) ->
         hits = [h.pin for h in variant.answer(Query(images=(picture,)), 10).hits if h.pin != pin]
         if friends:
             shares.append(sum(hit in friends for hit in hits) / len(hits))
-    found = robustness({"by colour": variant}, lab.catalog, lab.split, 12)["by colour"][UNCHANGED]
+    found = robustness({"by colour": variant}, lab.catalog, lab.split, 12)[0]["by colour"][UNCHANGED]
     assert found["same_board_at_10"] == pytest.approx(np.mean(shares))
 
 

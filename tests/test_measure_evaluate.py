@@ -10,9 +10,9 @@ import pytest
 
 from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
+from pinlab.catalog.tasks import task_cases
 from pinlab.cost import Price
 from pinlab.measure import machine, statistics, workload
-from pinlab.measure.accuracy import board_cases
 from pinlab.measure.amortisation import Precompute
 from pinlab.measure.evaluate import METHODS, evaluate, plain
 from pinlab.records import Answer, Board, Cost, Hit, Pin, PinLabError, Query
@@ -22,6 +22,8 @@ ESTIMATES = ("recall_at_10", "ndcg_at_10", "mrr_at_10", "hit_at_10", "strict_rec
 
 class Fake:
     """A variant whose score of a pin is looked up per board; answers rank by the split it was given."""
+
+    tasks = frozenset({"pins"})  # whatever else is asked, it would answer by the board alone
 
     def __init__(
         self, name: str, catalog: Catalog, split: Split, table: dict[str, np.ndarray], *, ms: float = 5.0
@@ -217,7 +219,7 @@ def leaks(split: Split) -> dict[str, Split]:
 def test_a_split_that_leaks_is_refused(message):
     catalog, split = make_lab(40, 4)
     with pytest.raises(PinLabError, match=message):
-        board_cases(catalog, leaks(split)[message])
+        task_cases(catalog, leaks(split)[message], "pins")
 
 
 def test_a_query_that_shows_a_held_out_pin_is_refused():
@@ -269,15 +271,15 @@ def test_the_report_has_the_fixed_shape():
     assert {"growth", "amortisation"}.isdisjoint(report)  # nobody asked for them
     assert list(report["pairs"]) == ["swapped_vs_full", "swapped_vs_base"]
     for pair in report["pairs"].values():
-        assert set(pair) == {"recall_at_10", "strict_recall_at_10", "cold_recall_at_10"}
+        assert set(pair) == {"pins", "strict", "cold"}
         for found in pair.values():
             assert {"diff", "low", "high", "relative", "win", "tie", "loss", "verdict"} <= set(found)
             assert {"p", "p_holm", "effect", "non_inferior", "detectable", "boards_needed"} <= set(found)
             assert found["win"] + found["tie"] + found["loss"] == found["boards"]
     strict_boards = sum(bool(pins) for pins in split.strict.values())
-    assert report["pairs"]["swapped_vs_full"]["strict_recall_at_10"]["boards"] == strict_boards == 8
+    assert report["pairs"]["swapped_vs_full"]["strict"]["boards"] == strict_boards == 8
     assert report["counts"]["strict_recall_at_10"]["boards"] == 8
-    assert len(rows) == 12 * len(variants)
+    assert [row["task"] for row in rows] == ["pins"] * 12 * len(variants) + ["latency"] * 12 * len(variants)
     assert set(METHODS.values()) == {"measured", "counted", "modelled"}
     assert report["methods"] == METHODS
 
@@ -294,8 +296,8 @@ def test_p_values_are_corrected_over_every_pair_and_metric():
     assert lowest["p_holm"] == pytest.approx(min(1, 6 * lowest["p"]))
     assert report["statistics"]["margin"] == 0.6
     narrow = full_report(timed_boards=0, margin=0.01)[0][0]["pairs"]
-    assert narrow["swapped_vs_full"]["recall_at_10"]["non_inferior"] == "undecided"
-    assert report["pairs"]["swapped_vs_full"]["recall_at_10"]["non_inferior"] == "yes"
+    assert narrow["swapped_vs_full"]["pins"]["non_inferior"] == "undecided"
+    assert report["pairs"]["swapped_vs_full"]["pins"]["non_inferior"] == "yes"
 
 
 def test_the_report_is_strict_json():
@@ -312,8 +314,8 @@ def test_the_report_is_strict_json():
     assert fields["latency_ms"] == nothing | {"n": 0}
     assert variant.asked == []
     assert fields["gflops"] is fields["tokens"] is fields["usd_per_1000"] is None
-    assert report["pairs"]["swapped_vs_full"]["cold_recall_at_10"]["diff"] is None
-    strict = report["pairs"]["swapped_vs_full"]["strict_recall_at_10"]
+    assert report["pairs"]["swapped_vs_full"]["cold"]["diff"] is None
+    strict = report["pairs"]["swapped_vs_full"]["strict"]
     assert (strict["diff"], strict["low"], strict["win"], strict["boards"]) == (None, None, 0, 0)
     assert strict["verdict"] == "undecided: no board has such held-out pins"
     for found in report["pairs"]["swapped_vs_full"].values():  # one board, and none
@@ -476,11 +478,11 @@ def test_nearest_is_set_against_full_outside_the_corrected_pairs():
 def test_boards_that_cannot_show_ten_pins_are_not_timed_unless_there_are_no_others():
     catalog, split = make_lab(60, 6, train=12)
     short = dataclasses.replace(split, train={**split.train, "b00": split.train["b00"][:5]})
-    timed, warm_up = workload.choose_boards(board_cases(catalog, short), 30, seed=0)
+    timed, warm_up = workload.choose_boards(task_cases(catalog, short, "pins"), 30, seed=0)
     assert len(timed) == 5
     assert warm_up in timed  # no other is left
     assert all(len(case.query.pins) == 10 for case in timed)
-    assert timed != workload.choose_boards(board_cases(catalog, short), 30, seed=1)[0]
+    assert timed != workload.choose_boards(task_cases(catalog, short, "pins"), 30, seed=1)[0]
     catalog, small = make_lab(60, 6, train=4)
     report, _ = evaluate({"full": random_variant("full", catalog, small, 0)}, catalog, small)
     assert (report["workload"]["boards"], report["workload"]["pins"]) == (6, 4)
@@ -493,9 +495,8 @@ def test_a_single_answer_that_is_not_the_batched_ranking_is_counted():
     good = random_variant("nearest", catalog, split, 0, levels=1000)
 
     def entries(change):
-        return [
-            workload.Timed(case, change(case, good.answer(case.query, 10)), 0.0) for case in board_cases(catalog, split)
-        ]
+        cases = task_cases(catalog, split, "pins")
+        return [workload.Timed(case, change(case, good.answer(case.query, 10)), 0.0) for case in cases]
 
     def swap_ends(case, answer):
         hits = list(answer.hits)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import toy
 
-from pinlab.measure.accuracy import board_cases, score_boards
+from pinlab.catalog.tasks import task_cases
+from pinlab.measure.accuracy import score_boards
 from pinlab.measure.growth import growth, shortened
 from pinlab.measure.remembered import Remembered, ScoreStore
 from pinlab.measure.statistics import estimate
@@ -19,7 +20,7 @@ from pinlab.records import Answer, Cost, PinLabError, Query
 def lab():
     catalog = toy.catalog()
     split = toy.split(catalog)
-    return catalog, split, board_cases(catalog, split)
+    return catalog, split, task_cases(catalog, split, "pins")
 
 
 class Counting:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import toy
 
-from pinlab.measure.accuracy import BoardCase, board_cases
+from pinlab.catalog.tasks import Case, task_cases
 from pinlab.measure.machine import (
     Counter,
     EnergyMeter,
@@ -39,8 +39,8 @@ def zone(root: Path, folder: str, name: str, microjoules: int, limit: int = LIMI
     return root / folder / "energy_uj"
 
 
-def case(number: int = 0) -> BoardCase:
-    return BoardCase(f"b{number}", "folder", 3, 0, Query(("p",)), np.zeros(1, bool), frozenset(), {})
+def case(number: int = 0) -> Case:
+    return Case(f"b{number}", "folder", 3, 0, Query(("p",)), np.zeros(1, bool), frozenset(), {})
 
 
 class Spending:
@@ -232,7 +232,7 @@ def test_the_peak_is_what_is_held_and_the_most_that_a_board_adds(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak[0])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.__setitem__(0, 0))
-    cases = board_cases(lab.catalog, lab.split)
+    cases = task_cases(lab.catalog, lab.split, "pins")
     assert peak_memory(variant, cases[:2]) == 5300
     assert peak_memory(variant, []) is None
 

@@ -10,8 +10,9 @@ import pytest
 import toy
 
 from pinlab import assessment
+from pinlab.catalog.tasks import task_cases
 from pinlab.lab import open_lab
-from pinlab.measure.accuracy import board_cases, score_boards
+from pinlab.measure.accuracy import score_boards
 from pinlab.measure.progress import Bar, batched_work
 
 
@@ -102,6 +103,6 @@ def test_costly_models_weigh_more() -> None:
     lab = toy.trained_lab()
     full, swapped, cosave = (batched_work(lab.variant(name)) for name in ("full", "swapped", "cosave"))
     assert full > swapped > cosave > 0
-    cases, told = board_cases(lab.catalog, lab.split), []
+    cases, told = task_cases(lab.catalog, lab.split, "pins"), []
     score_boards(lab.variant("swapped"), lab.catalog, cases, lambda *step: told.append(step))
     assert sum(step[1] for step in told) == pytest.approx(len(cases) * swapped)

@@ -39,10 +39,10 @@ def test_a_pair_without_boards_and_an_interval_without_bounds_are_dashes() -> No
     report = {
         "boards": 1, "clusters": 1, "provenance": {"device": "cpu", "dtype": "float32", "threads": 1},
         "variants": {"swapped": row},
-        "pairs": {"swapped_vs_full": {"recall_at_10": pair, "strict_recall_at_10": pair}},
+        "pairs": {"swapped_vs_full": {"pins": pair, "strict": pair}},
     }  # fmt: skip
     block = summary(report)
-    assert "| `swapped` | 0.500 | - | - | - | - | - | - | - |" in block
+    assert "| `swapped` | 0.500 | - | - | - | - | - | - | - | - | - | - |" in block
     assert "| swapped vs full | strict | - | - | - | no boards |" in block
 
 
@@ -51,12 +51,14 @@ def test_the_margin_and_what_the_correction_takes_back_are_said() -> None:
     assert report is not None
     report = json.loads(json.dumps(report))
     pair = report["pairs"]["swapped_vs_full"]
-    pair["recall_at_10"] |= {"verdict": "better", "p_holm": 0.0551}
-    pair["strict_recall_at_10"] |= {"verdict": "not worse by more than the margin", "p_holm": 0.9}
-    pair["cold_recall_at_10"] = pair["recall_at_10"] | {"verdict": "worse", "p_holm": 0.0004}
-    tests = sum(found["p"] is not None for some in report["pairs"].values() for found in some.values())
+    weak = {"verdict": "undecided", "taken_back": "better", "p_holm": 0.0551, "role": "exploratory"}
+    pair["pins"] |= weak
+    pair["strict"] |= {"verdict": "not worse by more than the margin", "p_holm": 0.9, "taken_back": None}
+    pair["cold"] = pair["pins"] | {"verdict": "worse", "p_holm": 0.0004, "taken_back": None}
+    every = [found for some in report["pairs"].values() for found in some.values()]
+    tests = sum(found["p"] is not None and found["role"] == "exploratory" for found in every)
     block = summary(report)
-    assert f"| 0.055 | better (p 0.055 after correction for {tests} tests) |" in block
+    assert f"| 0.055 | undecided (better by its interval, but p 0.055 after correction for {tests} tests) |" in block
     assert "| 0.900 | not worse by more than the margin of 0.02 |" in block
     assert "| < 0.001 | worse |" in block
     assert "| swapped vs full | cold |" in block

@@ -372,7 +372,10 @@ def write_rows(lab: FakeLab, folder: Path, hits: dict[str, dict[str, list[str]]]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [{"variant": v, "board": b, "hits": pins} for v, boards in hits.items() for b, pins in boards.items()]
+    rows = [
+        {"task": "pins", "variant": v, "board": b, "hits": pins}
+        for v, boards in hits.items() for b, pins in boards.items()
+    ]  # fmt: skip
     (folder / "reports").mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), folder / "reports" / "rows.parquet")
     lab.path = folder

@@ -54,7 +54,7 @@ def whole_report(evil: str = "") -> dict:
 def rows_of(values: dict[str, tuple[float, float]]) -> list[dict]:
     """Rows of `evaluate`: board -> (full, swapped), the same on every metric."""
     return [
-        {"board": board, "variant": name} | dict.fromkeys(METRICS, value)
+        {"task": "pins", "board": board, "variant": name} | dict.fromkeys(METRICS, value)
         for board, pair in values.items()
         for name, value in zip(("full", "swapped"), pair, strict=True)
     ]
@@ -147,7 +147,7 @@ def test_a_broken_report_is_named_and_breaks_no_page(lab: FakeLab, monkeypatch: 
 def test_names_of_a_report_are_only_text_and_have_an_end(lab: FakeLab, evil: str) -> None:
     report = whole_report(evil)
     report["variants"][evil] = report["variants"]["full"]
-    report["pairs"]["swapped_vs_full"]["recall_at_10"]["verdict"] = evil
+    report["pairs"]["swapped_vs_full"]["pins"]["verdict"] = evil
     report["provenance"] = {"command": evil, "device": evil, "date": evil}
     report["price"] |= {"name": evil, "source": evil}
     sheet = scoreboard.report_sheet(lab, report, "")

@@ -36,14 +36,14 @@ def test_the_pair_is_found_whichever_side_is_which(lab: FakeLab, pair: tuple[str
 def test_cold_pins_and_what_the_correction_takes_back_are_said(lab: FakeLab) -> None:
     report = copy.deepcopy(example_report())
     pair = report["pairs"]["swapped_vs_full"]
-    worse = {"diff": -0.04, "low": -0.08, "high": -0.01, "verdict": "worse", "p": 0.014, "p_holm": 0.056}
-    pair["cold_recall_at_10"] = pair["recall_at_10"] | worse
+    worse = {"diff": -0.04, "low": -0.08, "high": -0.01, "verdict": "undecided", "p": 0.014, "p_holm": 0.056}
+    pair["cold"] = pair["pins"] | worse | {"taken_back": "worse"}
     for side in ("full", "swapped"):
         report["variants"][side]["cold_recall_at_10"] = report["variants"][side]["recall_at_10"]
     line = words(report, lab, "full", "swapped")[2]
     assert line.startswith("On cold pins: swapped 0.603")
-    assert line.endswith(": worse (p 0.056 after correction for 1 tests).")
-    pair["cold_recall_at_10"]["p_holm"] = 0.04
+    assert line.endswith(": undecided (worse by its interval, but p 0.056 after correction for 1 tests).")
+    pair["cold"] |= {"verdict": "worse", "taken_back": None}
     assert words(report, lab, "full", "swapped")[2].endswith(": worse.")
 
 
@@ -54,7 +54,7 @@ def test_what_the_report_lacks_is_left_out(lab: FakeLab) -> None:
     ]
     assert words(report, lab, "swapped", "swapped") == [text.VERDICT_NO_PAIR]
     assert words(report, lab, "swapped", "guest") == [text.VERDICT_NO_PAIR]
-    report["pairs"]["swapped_vs_full"]["strict_recall_at_10"] |= {"diff": None}
+    report["pairs"]["swapped_vs_full"]["strict"] |= {"diff": None}
     report["variants"]["full"]["latency_ms"] = {"p50": None}
     assert len(words(report, lab, "full", "swapped")) == 1
 
@@ -67,7 +67,7 @@ def test_without_a_report_it_says_how_to_get_one(lab: FakeLab) -> None:
 
 def test_names_are_one_short_line(lab: FakeLab) -> None:
     report = copy.deepcopy(example_report())
-    report["pairs"]["swapped_vs_full"]["recall_at_10"]["verdict"] = "better\u202e" + "x" * 9_000
+    report["pairs"]["swapped_vs_full"]["pins"]["verdict"] = "better\u202e" + "x" * 9_000
     line = words(report, lab, "full", "swapped")[0]
     assert "\u202e" not in line
     assert len(line) <= 400

@@ -199,14 +199,14 @@ def _word_cases(
 
 def _composed_cases(catalog: Catalog, split: Split, side: str, task: str) -> Iterator[Case]:
     copies = overlapping(split.train)
-    members = {board.id: _members(split, side, board.id) for board in catalog.boards}
+    keys = {board.id: title_key(board.title) for board in catalog.boards}
+    members = {board: _members(split, side, board) for board in keys}
     hidden = split.unseen_validation if side == "test" else split.unseen_test  # the other side's titles
     for a in split.scored:
-        key, held = title_key(catalog.board[a].title), frozenset(_held(split, side)[a])
-        near = {a, *copies[a], *hidden}
+        held, near = frozenset(_held(split, side)[a]), {a, *copies[a], *hidden}
         fitting = [
-            b.id for b in catalog.boards
-            if b.id not in near and title_key(b.title) not in ("", key) and held & members[b.id]
+            b for b, key in keys.items()
+            if key not in ("", keys[a]) and b not in near and not held.isdisjoint(members[b])
         ]  # fmt: skip
         fitting.sort(key=lambda b, a=a: draw(f"{split.seed}/composed/{a}/{b}"))
         for b in sorted(fitting[:COMPOSED_BOARDS]):

@@ -49,7 +49,7 @@ def facts_of(rule: Rule, rows: Sequence[Row], models: Path, data_hash: str, stal
     tried = (_json(models / "rates.json") or {}).get("tried", {})
     other = [name for name, run in runs.items() if run.get("data_hash", data_hash) != data_hash]
     return Facts(
-        tests=tests_of(rule, rows),
+        tests=measurements(rule, rows),
         leak=f"{' and '.join(other)} trained on another catalog or split" if other else "",
         stale=stale,
         flat={name: run.get("flat") is True for name, run in runs.items()},
@@ -57,7 +57,7 @@ def facts_of(rule: Rule, rows: Sequence[Row], models: Path, data_hash: str, stal
     )
 
 
-def tests_of(rule: Rule, rows: Sequence[Row]) -> dict[str, Test]:
+def measurements(rule: Rule, rows: Sequence[Row]) -> dict[str, Test]:
     """Test -> what the rows say of it; without those that were not measured for both variants."""
     found = {}
     for name, margin in rule.margins.items():

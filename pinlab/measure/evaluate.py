@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinlab.catalog.tasks import all_cases
+from pinlab.catalog.tasks import PARAPHRASES, all_cases
 from pinlab.cost import Price
 from pinlab.measure.accuracy import (
     BOARD_METRICS,
@@ -69,7 +69,7 @@ COMPARED = (f"recall_at_{K}", f"strict_recall_at_{K}", f"cold_recall_at_{K}")
 # How each number came about (DESIGN.md section 8). Keys are field names wherever they stand in the report.
 METHODS = {
     **dict.fromkeys((*METRICS, f"coverage_at_{K}", f"popularity_gini_at_{K}", "pairs", "slices", "seeds"), "measured"),
-    **dict.fromkeys((*map(field_of, SLICES), "tasks", "language_model", "throughput"), "measured"),
+    **dict.fromkeys((*map(field_of, (*SLICES, PARAPHRASES)), "tasks", "language_model", "throughput"), "measured"),
     **dict.fromkeys(("latency_ms", "wall_ms", "stages_ms", "saved.latency_ms", "answers_that_differ"), "measured"),
     **dict.fromkeys(("robustness", "ablations", "staleness", "boards_of_note", "nearest_vs_full"), "measured"),
     **dict.fromkeys(("gflops", "stage_gflops", "tokens", "images_encoded", "saved", "held_bytes"), "counted"),

@@ -21,9 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pinlab.catalog.images import letterbox, read_image
-from pinlab.models.adapters import stands_on
-from pinlab.models.backbone import Backbone, encoder_outputs
-from pinlab.models.checkpoint import Weights, load_backbone, save_backbone
+from pinlab.models.backbone import encoder_outputs
+from pinlab.models.checkpoint import Weights, load_backbone
 from pinlab.models.export import ExportedModel
 from pinlab.models.prompt import PinPart, PromptBatch
 from pinlab.models.vision import VisionFeatures, image_grid, normalise, patch_size, patchify, run_tower
@@ -53,7 +52,7 @@ def full_released(full: FullVariant, queries: Sequence[Query]) -> float:
     for query in queries:
         batch = _prompt(full, query)
         with full.lock:
-            expected = full.backbone.read(_released(full, batch, _pixels(full, query)), batch)[0]
+            expected = full.backbone.head(_released(full, batch, _pixels(full, query)), batch)[0]
         found.append(_difference(full.vector(query), expected))
     return _largest(found)
 
@@ -101,7 +100,8 @@ def padded_right(model: Model, queries: Sequence[Query]) -> float:
         batch, features = _prompt(model, query), _features(model, query)
         ids, positions = _pad(model, batch, (0, PADDING))
         with model.lock:
-            wider = model.backbone(replace(batch, ids=ids, positions=positions), features)
+            marks = {name: F.pad(getattr(batch, name), (0, PADDING)) for name in ("pins", "texts")}
+            wider = model.backbone(replace(batch, ids=ids, positions=positions, **marks), features)
             found.append(_difference(wider, model.backbone(batch, features)))
     return _largest(found)
 
@@ -112,7 +112,8 @@ def padded_left(model: Model, queries: Sequence[Query]) -> float:
     for query in queries:
         batch, features = _prompt(model, query), _features(model, query)
         ids, positions = _pad(model, batch, (PADDING, 0))
-        wider = replace(batch, ids=ids, positions=positions, last=batch.last + PADDING)
+        marks = {name: F.pad(getattr(batch, name), (PADDING, 0)) for name in ("pins", "texts")}
+        wider = replace(batch, ids=ids, positions=positions, last=batch.last + PADDING, **marks)
         mask = (torch.arange(ids.shape[1], device=model.device) >= PADDING).long()[None]
         with model.lock:
             hidden = model.backbone.qwen(
@@ -122,7 +123,8 @@ def padded_left(model: Model, queries: Sequence[Query]) -> float:
                 mm_encoder_outputs=encoder_outputs(features),
                 use_cache=False,
             ).last_hidden_state
-            found.append(_difference(model.backbone.read(hidden, wider), model.backbone(batch, features)))
+            fused = None if features is None else features.fused
+            found.append(_difference(model.backbone.head(hidden, wider, fused), model.backbone(batch, features)))
     return _largest(found)
 
 
@@ -165,17 +167,12 @@ def any_order(model: Model, queries: Sequence[Query]) -> float:
 
 
 def reloaded(model: Model, queries: Sequence[Query]) -> float:
-    """Save the loaded model, read it back in its own dtype; all weights, and the query vectors."""
-    swapped = isinstance(model, SwappedVariant)
-    projector = model.projector.state_dict() if swapped else {}
-    extra = {f"projector.{name}": value for name, value in projector.items()}
-    with tempfile.TemporaryDirectory(prefix="pinlab-copy-") as place:
-        path = Path(place) / model.name
-        _link_ground(model.backbone, Path(place))
-        save_backbone(path, model.backbone, cast(Any, model.builder.tokenizer), {}, extra)
-        devices = dict.fromkeys(parameter.device for parameter in model.backbone.parameters())
-        weights = Weights(*devices, dtype=model.backbone.dtype)
-        backbone, read = load_backbone(path, vision_layer=model.backbone.has_vision_layer, weights=weights)
+    """The loaded model, against its files read once more in its own dtype: all weights, and the query vectors."""
+    folder = model.backbone.folder
+    assert folder is not None
+    devices = dict.fromkeys(parameter.device for parameter in model.backbone.parameters())
+    weights = Weights(*devices, dtype=model.backbone.dtype)
+    backbone, read = load_backbone(folder, vision_layer=model.backbone.has_vision_layer, weights=weights)
     twin = copy.copy(model)
     twin.backbone = backbone
     if isinstance(twin, SwappedVariant):
@@ -184,14 +181,6 @@ def reloaded(model: Model, queries: Sequence[Query]) -> float:
     saved = model.backbone.state_dict()
     changes = [_difference(value, saved[name]) for name, value in twin.backbone.state_dict().items()]
     return _largest([*changes, *(_difference(twin.vector(query), model.vector(query)) for query in queries)])
-
-
-def _link_ground(backbone: Backbone, place: Path) -> None:
-    """A copy of an adapter needs beside it what the adapter stands on."""
-    folder = backbone.folder
-    name = stands_on(folder) if folder is not None else None
-    if folder is not None and name is not None:
-        (place / name).symlink_to((folder.parent / name).absolute(), target_is_directory=True)
 
 
 def _prompt(model: Model, query: Query) -> PromptBatch:
