@@ -421,7 +421,7 @@ def _base_of(lab: Path, wanted: str | None) -> tuple[str, released.Source]:
         return base, released.find(base)
     source = source_of(folder)
     if source is None:
-        raise PinLabError(f"{folder} points to no checkpoint; delete {lab / 'models'} and {lab / 'runs'}, and train again")
+        raise PinLabError(f"{folder} points to no checkpoint; delete {lab / 'models'} and {lab / 'runs'}, train again")
     if wanted is not None and not released.is_same(wanted, source):
         raise PinLabError(
             f"--base {wanted}: the models of {lab} were made from {source.name}; leave --base out to go on with it, "

@@ -194,8 +194,8 @@ def measure_precompute(worker: PinWorker, pins: Sequence[tuple[bytes, str]]) -> 
         "batch": sizes[0],
         "pins": sum(sizes),
         "device": "cpu",
-        "what": f"Picture decoded, frozen encoders of picture and words, pin encoder, in batches of {sizes[0]}, warm: offline no pin "
-        "waits for an answer.",
+        "what": f"Picture decoded, frozen encoders of picture and words, pin encoder, in batches of {sizes[0]}, warm: "
+        "offline no pin waits for an answer.",
     }
 
 

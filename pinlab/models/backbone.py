@@ -52,6 +52,7 @@ class Head(nn.Module):
 
     def __init__(self, width: int, fused: int | None = None) -> None:
         super().__init__()
+        self.fuses = fused is not None
         self.pins = nn.Linear(fused or width, VECTOR, bias=False)
         self.words = nn.Linear(width, VECTOR, bias=False)
         self.last = nn.Linear(width, VECTOR, bias=False)
@@ -69,7 +70,12 @@ class Head(nn.Module):
             alone: leave the last token out, so that nothing but the sum of vectors is left.
         """
         hidden = hidden.to(self.last.weight.dtype)
-        shown = hidden[batch.pins] if fused is None else fused.to(hidden.dtype)
+        if fused is not None:
+            shown = fused.to(hidden.dtype)
+        elif self.fuses:  # a prompt of words alone
+            shown = hidden.new_zeros(0, self.pins.in_features)
+        else:
+            shown = hidden[batch.pins]
         total = _mean_direction(self.pins(shown), batch.pins)
         total = total + self.weight * _mean_direction(self.words(hidden[batch.texts]), batch.texts)
         if not alone:
