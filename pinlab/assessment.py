@@ -143,7 +143,8 @@ def evaluate_lab(
     command += f" --prices {prices.name}" if prices else ""  # its folder is nobody's business
     made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
     extra = {"provenance": lab.provenance() | made, "training": training_table(lab), "rates_tried": rates_tried(lab)}
-    validity = {"data_hash": training_set(lab.catalog, lab.split).data_hash, "stale": embeddings is None}
+    stale = embeddings is None and rule.subject in chosen
+    validity = {"data_hash": training_set(lab.catalog, lab.split).data_hash, "stale": stale}
     facts = facts_of(rule, rows, lab.path / "models", **validity)
     decided = {"validity": validity, "decision": decision_record(rule, facts, rows)}
     report = plain(report | extra | decided)

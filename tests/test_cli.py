@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import toy
@@ -160,6 +163,8 @@ BAD = {
     "export without a place": (["export", LAB], "Missing option '--out'"),
     "export over a stranger": (["export", LAB, "--out", LAB], "LAB is there and is no earlier export"),
     "unknown variants": (["evaluate", LAB, "--variants", "full,best"], "best cannot answer in this lab; there are"),
+    "unknown tasks": (["evaluate", LAB, "--tasks", "pins,colours"], "--tasks colours: there is no such task;"),
+    "no report to decide on": (["decide", "nowhere"], "nowhere: no report yet; run `python -m pinlab evaluate"),
     "no price file": (["evaluate", LAB, "--prices", "nowhere.json"], "nowhere.json: not a readable price file"),
     "a margin of 0": (["evaluate", LAB, "--margin", "0"], "--margin 0.0: it is a difference in Recall"),
     "a margin below 0": (["evaluate", LAB, "--margin", "-0.02"], "--margin -0.02: it is a difference in Recall"),
@@ -206,6 +211,38 @@ def test_evaluate_prints_its_report_though_a_curve_has_gaps(
     assert open_lab(lab).report() is None
     for fields in report["variants"].values():  # one table of pin embeddings for all of them, as int8 rows of length 1
         assert 0 <= fields["diversity_at_10"]["mean"] <= 2
+
+
+def test_decide_agrees_with_a_report_until_its_rows_or_the_rule_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = toy.copy_lab(tmp_path)
+    assert run_here(monkeypatch, "evaluate", lab, "--variants", "full,swapped", "--tasks", "words") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    reports = lab / "reports"
+    for path in (reports / "some").iterdir():  # as if it were of all variants
+        shutil.copy(path, reports / path.name)
+    report = json.loads((reports / "evaluation.json").read_text())
+    assert list(report["tasks"]) == ["words"]
+    assert report["provenance"]["command"].endswith("--variants full,swapped --tasks words")
+    assert first == report["decision"]["sentence"]
+    assert run_here(monkeypatch, "decide", lab) == 0
+    assert capsys.readouterr().out == first + "\n"
+    assert run_here(monkeypatch, "decide", lab, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["differences"] == []
+    assert {name: found[name] for name in report["decision"]} == report["decision"]
+    rows = pq.read_table(reports / "rows.parquet").to_pylist()
+    halved = [row | {"recall_at_10": (row["recall_at_10"] or 0) / 2 + 0.1} for row in rows]
+    pq.write_table(pa.Table.from_pylist(halved), reports / "rows.parquet")
+    assert run_here(monkeypatch, "decide", lab) == 1
+    assert "differs: pins: other numbers in the report than from the rows" in capsys.readouterr().out
+    report["decision"]["rule_hash"] = "0" * 64
+    (reports / "evaluation.json").write_text(json.dumps(report))
+    assert run_here(monkeypatch, "decide", lab) == 1
+    assert "differs: the rule was 000000000000 when test was read" in capsys.readouterr().out
+    (reports / "rows.parquet").unlink()
+    assert run_here(monkeypatch, "decide", lab) == 2
 
 
 def test_a_lab_that_holds_nothing_out_is_refused_and_its_report_kept(

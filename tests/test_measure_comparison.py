@@ -112,7 +112,7 @@ REFUSED = {
     ("provenance", "split_seed"): (1, "split seed 0 in A, 1 in B"),
     ("boards",): (39, "boards 40 in A, 39 in B"),
     ("workload", "k"): (5, "k 10 in A, 5 in B"),
-    ("format",): (2, "format 1 in A, 2 in B"),
+    ("format",): (3, "format 2 in A, 3 in B"),
 }
 
 

@@ -208,6 +208,11 @@ def test_the_page_tells_the_verdict_first_and_then_everything(evaluated, rendere
         assert tag in text
 
 
+def test_the_decision_is_the_first_line_of_the_page(evaluated):
+    page = seen(render_page(evaluated[0] | {"decision": {"sentence": "Hold: <b>undecided</b>."}}))
+    assert page.index("Hold: &lt;b&gt;undecided&lt;/b&gt;.") < page.index(headline(evaluated[0]))
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

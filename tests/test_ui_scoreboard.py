@@ -110,6 +110,24 @@ def test_the_verdict_stands_first_and_the_claims_keep_their_baselines(lab: FakeL
     json.dumps(sheet, allow_nan=False)
 
 
+def test_the_decision_stands_before_the_verdict_and_tasks_have_a_table(lab: FakeLab) -> None:
+    report = whole_report()
+    found = {"mean": 0.3, "low": 0.2, "high": 0.4}
+    words = {"variants": {"swapped": {"recall_at_10": found}}, "slices": {}, "skipped": {"full": "it reads no words"}}
+    report |= {"decision": {"sentence": "Ship: it is better."}, "tasks": {"words": words}}
+    gain = {"diff": 0.01, "low": -0.01, "high": 0.03}
+    report["language_model"] = {"swapped": {"pins": gain, "words": gain | {"low": 0.005}}}
+    sheet = scoreboard.report_sheet(lab, report, "")
+    lines = sheet["blocks"][0]["lines"]
+    assert lines[:2] == ["Ship: it is better.", "swapped finds more held-out saves than full."]
+    assert any(line.endswith("shows no gain: swapped (pins).") for line in lines)
+    tables = {block["label"]: block["rows"] for block in blocks(sheet, "table")}
+    rows = {row[0]: row[1] for row in tables[text.SCORE_TASKS]}
+    assert rows["swapped"].startswith("0.300")
+    assert rows["full"] == text.UNKNOWN
+    assert tables[text.SCORE_MODEL][0][1].startswith("0.010")
+
+
 def test_every_column_of_numbers_says_how_they_were_come_by(lab: FakeLab) -> None:
     table = next(
         b for b in blocks(scoreboard.report_sheet(lab, whole_report(), ""), "table") if b["label"] == text.SCORE_TABLE

@@ -68,9 +68,8 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes] | None 
     Args:
         pictures: pin id -> WebP bytes for the boards of note, see `pinlab.measure.page_accuracy.pins_shown`.
     """
-    before = (_verdict, _claims, accuracy_section, tasks_section, cost_section, pareto_section, pairs_section)
-    before = (*before, slices_section)
-    more = (growth_section, amortisation_section, entered_section)
+    before = (_verdict, _claims, accuracy_section, tasks_section, cost_section, pareto_section)
+    more = (pairs_section, slices_section, growth_section, amortisation_section, entered_section)
     tests = (robustness_section, ablations_section, staleness_section)
     body = "".join(section(report) for section in (*before, *more, *tests))
     body += boards_section(report, pictures or {}) + _training(report) + _how(report)

@@ -35,12 +35,16 @@ Found = Mapping[str, Any] | None
 
 
 def task_rows(report: Mapping[str, Any]) -> list[tuple[str, list[Found]]]:
-    """Variant -> its {mean, low, high} for each of `COLUMNS`, None where it was not asked; empty without tasks."""
+    """Variant -> its {mean, low, high} for each of `COLUMNS`, None where it was not asked.
+
+    Empty where no variant was asked any of it.
+    """
     tasks = report.get("tasks") or {}
-    return [
+    rows = [
         (name, [_found(tasks.get(task) or {}, slice_, field, name) for task, slice_, field in COLUMNS.values()])
         for name in report["variants"]
-    ] if tasks else []  # fmt: skip
+    ]
+    return rows if any(found for _, some in rows for found in some) else []
 
 
 def model_rows(report: Mapping[str, Any]) -> list[tuple[str, list[Found]]]:

@@ -28,7 +28,7 @@ from pinlab.ui.widgets import widget
 if TYPE_CHECKING:
     from pinlab.lab import Lab
 
-CELL = 300
+CELL, LINE = 300, 600  # characters
 SUBJECT = "swapped"
 
 
@@ -46,7 +46,7 @@ def report_sheet(lab: Lab, report: Mapping[str, Any] | None, problem: str) -> di
         return {"blocks": _no_report(lab, problem)}
     return {
         "blocks": [
-            {"kind": "verdict", "label": text.SCORE_VERDICT, "lines": [clean(x, CELL) for x in verdict_lines(report)]},
+            {"kind": "verdict", "label": text.SCORE_VERDICT, "lines": [clean(x, LINE) for x in verdict_lines(report)]},
             *({"kind": "p", "text": block["text"], "soft": True} for block in plateaus(report)),
             paragraph(_source(report), soft=True),
             {"kind": "legend", "items": [list(item) for item in text.SCORE_TAGS]},

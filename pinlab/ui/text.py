@@ -380,7 +380,11 @@ ABOUT_ABLATIONS_NOTE = (
     "The same models without a part of what they read, not trained again, and a floor of words without any model."
 )
 ABOUT_ABLATIONS_COLUMNS = ("What is missing", "Recall@10", "Strict slice")
-ABOUT_VERDICT_NOTE = "Differences are over the same boards. The words follow from the interval, whichever way it falls."
+ABOUT_VERDICT_NOTE = (
+    "Differences are over the same boards. The words follow from the interval, whichever way it falls. What the "
+    "decision rests on was declared before the test saves were read: swapped against full. The rest is exploratory: "
+    "its verdicts are corrected for being many."
+)
 ABOUT_CLAIMS = "Three claims, three baselines"
 ABOUT_CLAIMS_INTRO = (
     "Pinterest reported three numbers (May 2026). Each has its own baseline; PinLab measures each against that one "
