@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
+from pinlab.catalog.tasks import task_cases
 from pinlab.recommend import tuning
 from pinlab.recommend.baselines import CoSave, Ease, ItemKNN, Popular, Random
 from pinlab.recommend.feedback import GAMMA
@@ -229,6 +230,9 @@ class Alphabet:
     def encode_pictures(self, images: Sequence[np.ndarray]) -> Tensor:
         return torch.tensor([[float(image.mean()), *[1.0] * 6] for image in images])
 
+    def words_gflops(self, text: str) -> float:
+        return 0.25 * len(text)
+
 
 class Greys:
     """A space of pictures alone."""
@@ -278,6 +282,8 @@ def test_nearest_adds_the_centroid_and_the_words(weight: float) -> None:
 def test_an_upload_counts_as_one_more_pin_and_is_charged() -> None:
     shelf, space = shelf_of(), Alphabet()
     query = dataclasses.replace(ask(0, 2), images=(PICTURE, PICTURE + 1))
+    assert (plain := Nearest(shelf, space).answer(ask(0, 2), 8).cost).gflops == 0
+    assert set(plain.stages) == {"search"}
     shown = np.concatenate([space.items[[0, 2]].numpy(), space.encode_pictures(query.images).numpy()])
     expected = by_definition(space.items.numpy(), shown, np.zeros((0, 7)), np.zeros((0, 7)), 1.0)
     answer = Nearest(shelf, space).answer(query, 8)
@@ -286,6 +292,8 @@ def test_an_upload_counts_as_one_more_pin_and_is_charged() -> None:
     )
     assert (answer.cost.images_encoded, answer.cost.gflops) == (2, 1.0)
     assert answer.cost.stage_gflops == {"pin_encoder": 1.0}
+    assert Nearest(shelf, space).answer(ask(0, text="a", turns=("b",)), 8).cost.gflops == 0.5
+    assert Tfidf(shelf).answer(ask(0, text="a"), 8).cost.stage_gflops == {}
 
 
 def test_frozen_has_pictures_and_words_side_by_side() -> None:
@@ -359,50 +367,31 @@ def test_words_that_many_ask_are_encoded_once() -> None:
 def tuned_shelf() -> Shelf:
     """Boards with validation saves, one of them strict, and a board with an unseen title."""
     boards = {"boats": (0, 1, 2), "cats": (0, 2, 3), "trees": (4, 6, 7), "lamp": (5,)}
-    validation = {"boats": (3, 5), "cats": (1,), "trees": (5,), "lamp": (1, 3)}
-    shelf = shelf_of(boards, cold=(), validation=validation, validation_strict={"boats": (5,)})
+    held = {"boats": (3, 5), "cats": (1,), "trees": (5,), "lamp": (1, 3)}
+    test = {"boats": (4,), "cats": (4,), "trees": (0,)}
+    shelf = shelf_of(boards, cold=(), validation=held, validation_strict={"boats": (5,)}, test=test)
     scored = ("boats", "cats", "trees")
     shelf.split = dataclasses.replace(shelf.split, scored=scored, unseen_validation=frozenset({"lamp"}))
     return shelf
 
 
-def test_validation_recall_counts_what_is_wanted() -> None:
+class InOrder(Popular):
+    """p0 first, then p1 ..."""
+
+    def scores(self, queries: Sequence[Query]) -> np.ndarray:
+        return np.repeat(-np.arange(8, dtype=np.float32)[None], len(queries), axis=0)
+
+
+def test_validation_recall_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Best two first: boats knows 0, 1, 2 and lists 3, 4; cats lists 1, 4; trees 0, 1. Wanted are 3 and 5; 1; 5."""
     shelf = tuned_shelf()
-    cases = tuning.pin_cases(shelf.split)
-    assert [(case.wanted, case.strict) for case in cases] == [
-        ({"p3", "p5"}, {"p5"}), ({"p1"}, set()), ({"p5"}, set())
-    ]  # fmt: skip
-
-    class ByNumber(Popular):
-        def scores(self, queries: Sequence[Query]) -> np.ndarray:
-            return np.repeat(np.arange(8, dtype=np.float32)[None], len(queries), axis=0)
-
-    assert tuning.validation_recall(ByNumber(shelf), cases) == (1.0, 1.0), "eight pins are fewer than ten places"
-
-
-def test_recall_at_two_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Best first: p0, p1, p2 ...; boats knows 0, 1, 2 and lists 3, 4; cats lists 1, 4; trees 0, 1."""
-
-    class InOrder(Popular):
-        def scores(self, queries: Sequence[Query]) -> np.ndarray:
-            return np.repeat(-np.arange(8, dtype=np.float32)[None], len(queries), axis=0)
-
+    cases = task_cases(shelf.catalog, shelf.split, "pins", "validation")
+    assert tuning.validation_recall(InOrder(shelf), cases) == (1.0, 1.0), "eight pins are fewer than ten places"
     monkeypatch.setattr(tuning, "K", 2)
-    shelf = tuned_shelf()
-    total, strict = tuning.validation_recall(InOrder(shelf), tuning.pin_cases(shelf.split))
+    total, strict = tuning.validation_recall(InOrder(shelf), cases)
     assert total == pytest.approx((0.5 + 1.0 + 0.0) / 3)
     assert strict == 1.0, "p3 is taken out of the list, so p5 is second"
-
-
-def test_composed_cases_want_what_both_boards_hold() -> None:
-    shelf = tuned_shelf()
-    (boats, cats, trees) = tuning.composed_cases(shelf.catalog, shelf.split)
-    assert boats.query == Query(pins=("p0", "p1", "p2"), text="lamp")
-    assert (boats.known, boats.wanted, boats.strict) == ({"p0", "p1", "p2"}, {"p3", "p5"}, {"p5"})
-    assert cats.wanted == {"p1"}
-    assert trees.wanted == {"p5"}
-    copy = dataclasses.replace(shelf.split, train=shelf.split.train | {"lamp": ("p0", "p1", "p3")})
-    assert [case.wanted for case in tuning.composed_cases(shelf.catalog, copy)] == [], "lamp is now a near copy of two"
+    assert tuning.validation_recall(InOrder(shelf), cases[1:])[1] is None
 
 
 def test_every_setting_is_tried_and_the_best_is_kept(tmp_path: Path) -> None:
@@ -411,13 +400,16 @@ def test_every_setting_is_tried_and_the_best_is_kept(tmp_path: Path) -> None:
     vectors = {"nearest": (Alphabet(),), "frozen": (Greys(), Alphabet())}
     found = tuning.tune_baselines(shelf.catalog, shelf.split, vectors, said.append)
     assert len(said) == len(found["tries"]) == sum(len(grid) for _, _, grid in tuning.STAGES)
+    cases = {task: task_cases(shelf.catalog, shelf.split, task, "validation") for task in ("pins", "pins+words")}
+    cases["pins+words"] = [case for case in cases["pins+words"] if case.other == "lamp"]
+    assert cases["pins+words"], "only the unseen title is asked about"
     for name, task, _ in tuning.STAGES:
         tries = [one for one in found["tries"] if (one["variant"], one["task"]) == (name, task)]
         best = max(tries, key=lambda one: one["recall_at_10"])
         assert best["settings"].items() <= found["settings"][name].items()
         variant = tuning.make_baseline(name, shelf, {name: best["settings"]}, *vectors.get(name, ()))
-        cases = tuning.pin_cases(shelf.split) if task == "pins" else tuning.composed_cases(shelf.catalog, shelf.split)
-        assert tuning.validation_recall(variant, cases) == (best["recall_at_10"], best["strict_recall_at_10"])
+        assert tuning.validation_recall(variant, cases[task]) == (best["recall_at_10"], best["strict_recall_at_10"])
+        assert best["queries"] == len(cases[task])
     tuning.write_settings(tmp_path / "models", found)
     assert tuning.read_settings(tmp_path / "models") == json.loads(json.dumps(found["settings"]))
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["baselines.json"]
@@ -426,7 +418,8 @@ def test_every_setting_is_tried_and_the_best_is_kept(tmp_path: Path) -> None:
 
 def test_tuning_never_reads_a_test_save() -> None:
     shelf = tuned_shelf()
-    told = dataclasses.replace(shelf.split, test={b: ("p5",) for b in shelf.split.test}, strict=shelf.split.train)
+    other = {"boats": ("p6",), "cats": ("p7",), "trees": ("p1",), "lamp": ("p2",)}
+    told = dataclasses.replace(shelf.split, test=other, strict=other)
     assert tuning.tune_baselines(shelf.catalog, told, {}) == tuning.tune_baselines(shelf.catalog, shelf.split, {})
 
 

@@ -18,9 +18,10 @@ def with_recalls(folder: Path, recalls: Recalls, others: dict[str, float] | None
     """A lab with a report in which full and swapped have these recalls, and `cosave` others."""
     lab = FakeLab()
     lab.path = folder
-    rows = [{"board": b, "variant": v, "recall_at_10": values[i]}
+    rows = [{"task": "pins", "board": b, "variant": v, "recall_at_10": values[i]}
             for i, v in enumerate(("full", "swapped")) for b, values in recalls.items()]  # fmt: skip
-    rows += [{"board": b, "variant": "cosave", "recall_at_10": value} for b, value in (others or {}).items()]
+    rows += [{"task": "pins", "board": b, "variant": "cosave", "recall_at_10": r} for b, r in (others or {}).items()]
+    rows.append({"task": "words", "board": "rtl", "variant": "full", "recall_at_10": 0.0})
     (folder / "reports").mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), folder / "reports" / "rows.parquet")
     return lab

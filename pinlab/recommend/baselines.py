@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
+from pinlab.catalog.tasks import TASKS
 from pinlab.cost import StageTimer
 from pinlab.recommend.feedback import GAMMA
 from pinlab.recommend.shelf import Shelf
@@ -27,7 +28,6 @@ from pinlab.records import Answer, Cost, PinLabError, Query
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-PINS, WORDS, BOTH, REFINE = "pins", "words", "pins+words", "refine"
 WEIGHTINGS = ("none", "idf")
 BLOCK = 512  # columns of the similarity matrix that are dense in memory at once
 
@@ -36,13 +36,13 @@ class Baseline:
     """What all variants without a language model share.
 
     Attributes:
-        tasks: the tasks of DESIGN.md section 6 that it can answer.
+        tasks: those of `catalog.tasks.TASKS` that it can answer.
         basis: what its scores rest on, a key of the page's explanations.
         reads: kinds of `records.Share` that can change its scores.
     """
 
     name: ClassVar[str]
-    tasks: ClassVar[frozenset[str]] = frozenset({PINS})
+    tasks: ClassVar[frozenset[str]] = frozenset({"pins"})
     basis: ClassVar[str] = "saves"
     reads: ClassVar[frozenset[str]] = frozenset({"pin", "liked", "disliked"})
 
@@ -165,7 +165,7 @@ class Random(Baseline):
     """A shuffle that is the same whenever the same is asked."""
 
     name, basis, reads = "random", "shuffle", frozenset()
-    tasks = frozenset({PINS, WORDS, BOTH, REFINE})
+    tasks = frozenset(TASKS)
 
     def can_answer(self, query: Query) -> bool:
         """Always."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
 from pinlab.catalog.images import read_image
 from pinlab.catalog.near import COLOUR_STEP, HASH_BITS, fingerprint
@@ -86,7 +87,7 @@ class Familiar:
         kind, twin = self._twin(fingerprint(image))
         if self.embed is None:
             return Recognised(kind, twin, None, None, None)
-        likeness = self.embeddings() @ self.embed([image])[0]
+        (likeness,) = self._cosines([image])
         best = int(likeness.argmax())
         return Recognised(kind, twin, self.catalog.pins[best].id, float(likeness[best]), self.calibration)
 
@@ -109,12 +110,16 @@ class Familiar:
 
     def likeness(self, pictures: Sequence[np.ndarray], rows: Sequence[int | None]) -> list[float]:
         """Cosine of each picture with its nearest pin, but for the pin of its own row, if any."""
-        assert self.embed is not None
-        cosines = self.embed(pictures) @ self.embeddings().T  # (n, N)
+        cosines = self._cosines(pictures)
         for line, row in zip(cosines, rows, strict=True):
             if row is not None:
                 line[row] = -np.inf
         return cosines.max(1).tolist()
+
+    def _cosines(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """float32 (n, N), of every picture with every pin; by torch, whose threads do not spin on as numpy's do."""
+        assert self.embed is not None
+        return (torch.from_numpy(self.embed(pictures)) @ torch.from_numpy(self.embeddings()).T).numpy()
 
     def likeness_of_pins(self, rows: Sequence[int]) -> list[float]:
         """The same of the catalog's own pictures, encoded bare."""

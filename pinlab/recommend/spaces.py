@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pinlab.catalog.tasks import TASKS
 from pinlab.cost import StageTimer
-from pinlab.recommend.baselines import BOTH, PINS, REFINE, WORDS, Baseline
+from pinlab.recommend.baselines import Baseline
 from pinlab.recommend.feedback import GAMMA
 from pinlab.recommend.shelf import Shelf
 from pinlab.records import Answer, Cost, PinLabError, Query
 
-ALL_TASKS = frozenset({PINS, WORDS, BOTH, REFINE})
 ANALYZERS = ("char", "char_wb")
 BATCH = 32  # queries whose vectors are in memory at once
 
@@ -36,6 +36,10 @@ class WordSpace(Protocol):
 
     def encode_words(self, texts: Sequence[str]) -> Tensor:
         """float32 (n, E) of texts."""
+        ...
+
+    def words_gflops(self, text: str) -> float:
+        """GFLOPs of encoding one text."""
         ...
 
 
@@ -75,6 +79,10 @@ class Joined:
         """float32 (n, P + W)."""
         return F.pad(self.words.encode_words(texts), (self.pictures.items.shape[1], 0))
 
+    def words_gflops(self, text: str) -> float:
+        """GFLOPs of encoding one text."""
+        return self.words.words_gflops(text)
+
     def encode_pictures(self, images: Sequence[np.ndarray]) -> Tensor:
         """float32 (n, P + W)."""
         return F.pad(self.pictures.encode_pictures(images), (0, self.words.items.shape[1]))
@@ -83,7 +91,7 @@ class Joined:
 class VectorBaseline(Baseline):
     """What the three share; see the module's docstring."""
 
-    tasks = ALL_TASKS
+    tasks = frozenset(TASKS)
     basis = "centroid"
     reads = frozenset({"pin", "liked", "disliked", "text", "turn", "upload"})
     sees: ClassVar[bool] = True  # pictures
@@ -98,17 +106,18 @@ class VectorBaseline(Baseline):
 
     @torch.inference_mode()
     def answer(self, query: Query, k: int) -> Answer:
-        """As `Baseline.answer`; every upload is encoded once and charged."""
+        """As `Baseline.answer`; uploads and words are encoded once, and that is charged."""
         timer = StageTimer()
         self.shelf.check(query, k)
-        encoded = query.images if self.sees else ()
-        with timer.stage("pin_encoder" if self.sees and (encoded or _lines(query)) else "search"):
+        images = query.images if self.sees else ()
+        gflops = self._gflops(_lines(query), len(images))
+        with timer.stage("pin_encoder" if gflops else "search"):
             pictures, words = self._encoded([query])
         with timer.stage("search"):
             scores = self._products(self._vectors([query], pictures, words))[0].numpy()
             hits = self.shelf.hits(scores, query, k)
-        gflops = {"pin_encoder": len(encoded) * self._picture_gflops()} if encoded else {}
-        return Answer(hits, Cost(timer.total_ms, sum(gflops.values()), 0, len(encoded), dict(timer.stages), gflops))
+        stages = {"pin_encoder": gflops} if gflops else {}
+        return Answer(hits, Cost(timer.total_ms, gflops, 0, len(images), dict(timer.stages), stages))
 
     @torch.inference_mode()
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
@@ -167,7 +176,9 @@ class VectorBaseline(Baseline):
     def _encode_pictures(self, images: Sequence[np.ndarray]) -> Tensor:
         raise NotImplementedError
 
-    def _picture_gflops(self) -> float:
+    def _gflops(self, lines: Sequence[str], pictures: int) -> float:
+        """Of encoding them; 0 where words are only counted."""
+        del lines, pictures
         return 0.0
 
 
@@ -192,8 +203,8 @@ class Nearest(VectorBaseline):
     def _encode_pictures(self, images: Sequence[np.ndarray]) -> Tensor:
         return self.space.encode_pictures(images)
 
-    def _picture_gflops(self) -> float:
-        return self.space.picture_gflops
+    def _gflops(self, lines: Sequence[str], pictures: int) -> float:
+        return pictures * self.space.picture_gflops + sum(map(self.space.words_gflops, lines))
 
 
 class Frozen(Nearest):

@@ -1,39 +1,37 @@
 """Which baselines there are, and their settings: tuned on validation saves, kept in `models/baselines.json`.
 
 Every setting of a grid is tried and logged with its validation score; the best Recall@10 wins, the first of equals.
-Test saves are never read. Two tasks of DESIGN.md section 6 serve, on the validation side: boards asked with their
-train pins, and, for the weight of words, `composed_cases`.
+Test saves are never read: the cases are those of `catalog.tasks` on the validation side. How two pins compare is tuned
+on `pins`, and the weight of words on the `pins+words` cases with an unseen title, which no encoder was trained on.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pinlab.catalog.split import CLUSTER_JACCARD, Split, title_key
+from pinlab.catalog.split import Split
 from pinlab.catalog.store import Catalog
+from pinlab.catalog.tasks import Case, task_cases
 from pinlab.metrics import rank, recall_at_k
-from pinlab.recommend.baselines import BOTH, PINS, WEIGHTINGS, Baseline, CoSave, Ease, ItemKNN, Popular, Random
+from pinlab.recommend.baselines import WEIGHTINGS, Baseline, CoSave, Ease, ItemKNN, Popular, Random
 from pinlab.recommend.shelf import Shelf
 from pinlab.recommend.spaces import ANALYZERS, Frozen, Nearest, Tfidf
-from pinlab.records import PinLabError, Query
+from pinlab.records import PinLabError
 
 BASELINES: dict[str, type[Baseline]] = {
     kind.name: kind for kind in (Nearest, Frozen, Tfidf, ItemKNN, Ease, CoSave, Popular, Random)
 }
 NAME, FORMAT = "baselines.json", 1
 K = 10
-COMPOSED_PINS, COMPOSED_TITLES = 5, 3
+PINS, BOTH = "pins", "pins+words"
 
 Settings = dict[str, Any]
-Cases = Sequence["Case"]
 
 
 def _grid(**values: Sequence[Any]) -> list[Settings]:
@@ -51,21 +49,6 @@ STAGES = (
     ("frozen", PINS, _grid(picture_share=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8))),
     ("frozen", BOTH, WORDS_WEIGHTS),
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """One validation query.
-
-    Args:
-        query: what is asked. known: pins that are no candidates. wanted: those to be found. strict: of them, those
-            that no overlapping board gives away.
-    """
-
-    query: Query
-    known: frozenset[str]
-    wanted: frozenset[str]
-    strict: frozenset[str]
 
 
 def make_baseline(name: str, shelf: Shelf, settings: Mapping[str, Settings], *vectors: Any) -> Baseline:
@@ -120,7 +103,7 @@ def tune_baselines(
     """Try every setting of every baseline that has some.
 
     Args:
-        vectors: of "nearest" and "frozen", as for `make_baseline`; those that are left out are not tuned.
+        vectors: of "nearest" and "frozen", as for `make_baseline`; one that is left out is not tuned.
         log: is told of every try.
 
     Returns:
@@ -128,7 +111,8 @@ def tune_baselines(
         "strict_recall_at_10", "queries"}]}, for `write_settings`.
     """
     shelf = Shelf(catalog, split)
-    cases = {PINS: pin_cases(split), BOTH: composed_cases(catalog, split)}
+    cases = {task: task_cases(catalog, split, task, "validation") for task in (PINS, BOTH)}
+    cases[BOTH] = [case for case in cases[BOTH] if ("title", "unseen") in case.slices]
     settings: dict[str, Settings] = {}
     tries: list[dict[str, Any]] = []
     for name, task, grid in STAGES:
@@ -148,58 +132,17 @@ def tune_baselines(
     return {"format": FORMAT, "settings": settings, "tries": tries}
 
 
-def pin_cases(split: Split) -> list[Case]:
-    """The scored boards that have validation saves, asked with their seeded train pins."""
-    return [
-        Case(
-            Query(pins=split.query_pins(board)),
-            frozenset(split.train[board]),
-            frozenset(split.validation[board]),
-            frozenset(split.validation_strict[board]),
-        )
-        for board in split.scored
-        if split.validation[board]
-    ]
-
-
-def composed_cases(catalog: Catalog, split: Split) -> list[Case]:
-    """Up to 5 train pins of board A and the unseen validation title of board B; wanted are A's validation pins that
-    are B's, too, by its train or validation saves. Up to 3 boards B of each A, whose train saves are no near copy."""
-    titles = {board: catalog.board[board].title.strip() for board in sorted(split.unseen_validation)}
-    members = {board: {*split.train[board], *split.validation[board]} for board in titles}
-    found = []
-    for board in split.scored:
-        own, key = {*split.train[board]}, title_key(catalog.board[board].title)
-        others = [
-            other
-            for other, title in titles.items()
-            if title
-            and other != board
-            and title_key(title) != key
-            and not members[other].isdisjoint(split.validation[board])
-            and len(own.intersection(split.train[other])) < CLUSTER_JACCARD * len(own.union(split.train[other]))
-        ]
-        for other in sorted(others, key=lambda one: zlib.crc32(f"{board}/{one}".encode()))[:COMPOSED_TITLES]:
-            query = Query(pins=split.query_pins(board, COMPOSED_PINS), text=titles[other])
-            wanted = members[other].intersection(split.validation[board])
-            strict = wanted.intersection(split.validation_strict[board])
-            found.append(Case(query, frozenset(split.train[board]), frozenset(wanted), frozenset(strict)))
-    return found
-
-
-def validation_recall(variant: Baseline, cases: Cases) -> tuple[float, float | None]:
+def validation_recall(variant: Baseline, cases: Sequence[Case]) -> tuple[float, float | None]:
     """Mean Recall@10 in total and on the strict slice, None where no case has strict pins.
 
     As in the evaluation, the wanted pins that are not strict are taken out of the list for the strict slice.
     """
-    shelf = variant.shelf
+    ids = variant.shelf.ids
     total, strict = [], []
     for case, scores in zip(cases, variant.scores([case.query for case in cases]), strict=True):
-        excluded = np.zeros(len(shelf.ids), dtype=bool)
-        excluded[shelf.rows((*case.known,))] = True
-        ranked = [shelf.ids[row] for row in rank(scores, shelf.ids, excluded, K + len(case.wanted))]
-        total.append(recall_at_k(ranked, case.wanted, K))
-        if case.strict:
-            kept = [pin for pin in ranked if pin in case.strict or pin not in case.wanted]
-            strict.append(recall_at_k(kept, case.strict, K))
+        ranked = [ids[row] for row in rank(scores, ids, case.excluded, K + len(case.held_out))]
+        total.append(recall_at_k(ranked, case.held_out, K))
+        if wanted := case.slices.get(("strict", "yes")):
+            kept = [pin for pin in ranked if pin in wanted or pin not in case.held_out]
+            strict.append(recall_at_k(kept, wanted, K))
     return float(np.mean(total)), float(np.mean(strict)) if strict else None

@@ -78,6 +78,10 @@ class EncoderSpace:
         """float32 (n, E)."""
         return self.uploads.embed_words(texts)
 
+    def words_gflops(self, text: str) -> float:
+        """GFLOPs of one text."""
+        return self.uploads.frozen.words_gflops(text)
+
     def encode_pictures(self, images: Sequence[np.ndarray]) -> Tensor:
         """float32 (n, E)."""
         return self.uploads.embed(images, StageTimer()).vectors.cpu()
@@ -110,3 +114,7 @@ class FrozenWords:
     def encode_words(self, texts: Sequence[str]) -> Tensor:
         """float32 (n, W)."""
         return self.encoders.words(texts)
+
+    def words_gflops(self, text: str) -> float:
+        """GFLOPs of one text."""
+        return self.encoders.words_gflops(text)

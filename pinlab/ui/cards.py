@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pinlab.cost import PRICES, Price, dollars_per_1000
-from pinlab.recommend.baselines import WORDS
 from pinlab.recommend.tuning import BASELINES
 from pinlab.records import Answer, Board, Cost, Hit, PinLabError
 from pinlab.ui import text
@@ -194,7 +193,7 @@ def _tokens_words(tokens: str) -> str:
 def reads_words(deck: Deck, name: str) -> bool:
     """Whether words and follow-ups reach a variant."""
     if name in BASELINES:
-        return WORDS in BASELINES[name].tasks
+        return "words" in BASELINES[name].tasks
     return _tokens_words(deck.variants[name].tokens_per_pin) != text.NO_TOKENS
 
 

@@ -55,7 +55,7 @@ def _read_recalls(folder: Path, stamp: int, pair: tuple[str, str]) -> dict[str, 
     """`stamp` is there for the cache: a new report is read anew."""
     del stamp
     found: dict[str, dict[str, float]] = {}
-    for row in read_rows(folder):
+    for row in read_rows(folder, "pins"):
         if row["variant"] in pair and row[RECALL] is not None:
             found.setdefault(row["board"], {})[row["variant"]] = row[RECALL]
     return {board: tuple(one[name] for name in pair) for board, one in found.items() if one.keys() >= {*pair}}
