@@ -66,7 +66,7 @@ def train(
         typer.Option(
             parser=word,
             help="`nano`, a folder with a Qwen3-VL, or a Hub id: Qwen/Qwen3-VL-2B-Instruct[@COMMIT]; without it what "
-            "the lab's models stand on, `nano` in a new lab",
+            "the lab's models were trained from, `nano` in a new lab",
         ),
     ] = None,
     try_rates: Annotated[
@@ -274,7 +274,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         code = cli(standalone_mode=False)
-        sys.stdout.flush()  # a full disk is told here, not when Python ends
+        sys.stdout.flush()  # so that a full disk is reported here, not when Python exits
         sys.exit(code)
     except PinLabError as error:
         print(f"pinlab: {error}", file=sys.stderr)

@@ -98,7 +98,7 @@ def evaluate_lab(
         raise PinLabError(f"{unknown[0]} cannot answer in this lab; there are {', '.join(known)}")
     entered = read_prices(prices) if prices else None
     left = LeftOut()
-    if names:  # who asks for a variant wants that one
+    if names:  # a variant named on the command line that cannot be loaded is an error, not a part left out
         chosen = {name: lab.variant(name) for name in names}
     else:
         tried = {name: left.attempt(name, partial(lab.variant, name), None) for name in known}
